@@ -1,0 +1,1 @@
+"""The stack: program, components, managed resources, policies and the local cloud."""

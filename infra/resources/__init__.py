@@ -1,0 +1,1 @@
+"""Managed resources: dynamic providers, one a file. Module paths here are stored in every user's state."""

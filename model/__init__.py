@@ -1,0 +1,1 @@
+"""Data contract, training, export and evaluation of the models."""

@@ -1,0 +1,1 @@
+"""What runs on instances: TorchServe handler, inference gateway and the recommendation service."""
