@@ -1,0 +1,1 @@
+"""Clients of the services that the recommendation service and the infrastructure talk to."""

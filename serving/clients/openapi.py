@@ -1,0 +1,121 @@
+"""Calls of Alibaba Cloud's OpenAPI: where to, with which credentials, with which retries, and errors in one line."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from alibabacloud_credentials.client import Client as Credentials
+from alibabacloud_credentials.exceptions import CredentialException
+from alibabacloud_tea_openapi.exceptions import AlibabaCloudException
+from alibabacloud_tea_openapi.utils_models import Config
+from darabonba.exceptions import RetryError, UnretryableException
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+T = TypeVar("T")
+
+_CONNECT_TIMEOUT_MS = 5_000
+_READ_TIMEOUT_MS = 30_000
+
+
+class ApiError(Exception):
+    """A call that failed or was refused, said in one line.
+
+    `status` is the HTTP status, or 0 when no answer came; `code` is the vendor's error code.
+    """
+
+    def __init__(self, operation: str, status: int, code: str, message: str) -> None:
+        super().__init__(f"{operation}: {code}: {message}" if code else f"{operation}: {message}")
+        self.operation = operation
+        self.status = status
+        self.code = code
+
+    @property
+    def not_found(self) -> bool:
+        """The object isn't there; a lost permission or an outage is something else."""
+        return self.status == 404
+
+    @property
+    def transient(self) -> bool:
+        """The same call may succeed a moment later: no answer, a server error, or throttling."""
+        return self.status == 0 or self.status >= 500 or self.status == 429 or self.code.startswith("Throttling")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the calls of a region go. `protocol` is ``HTTP`` or ``HTTPS``; `ca_file` overrides the trusted roots.
+
+    The SDK takes HTTP proxies from the environment but ignores ``SSL_CERT_FILE``, hence `ca_file`.
+    """
+
+    region: str
+    protocol: str = "HTTPS"
+    ca_file: str | None = None
+
+    def config(self, host: str) -> Config:
+        """The SDK's configuration for the service at `host`, with credentials of the default chain."""
+        return Config(
+            credential=credentials(),
+            endpoint=host,
+            region_id=self.region,
+            protocol=self.protocol,
+            ca=self.ca_file or ca_file_from_environment(),
+            connect_timeout=_CONNECT_TIMEOUT_MS,
+            read_timeout=_READ_TIMEOUT_MS,
+        )
+
+
+def ca_file_from_environment() -> str | None:
+    """The private roots that the environment names, or None."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or None
+
+
+@functools.cache
+def credentials() -> Any:
+    """The SDK's default chain: environment, OIDC, configuration files, the instance's role. Refreshes itself."""
+    return Credentials()
+
+
+def call(operation: str, request: Callable[[], T], *, attempts: int = 5) -> T:
+    """Runs `request`, again after transient failures with growing pauses.
+
+    Args:
+        operation: names the call in errors.
+        request: does the call with the official SDK.
+        attempts: how often at most; 1 for calls that must not be repeated blindly.
+
+    Raises:
+        ApiError: refused, or still failing after the last attempt.
+    """
+    policy = Retrying(
+        retry=retry_if_exception(lambda error: isinstance(error, ApiError) and error.transient),
+        stop=stop_after_attempt(attempts),
+        wait=wait_exponential_jitter(initial=0.2, max=5.0),
+        reraise=True,
+    )
+    answer: T = policy(_translated, operation, request)
+    return answer
+
+
+def _translated(operation: str, request: Callable[[], T]) -> T:
+    try:
+        return request()
+    except AlibabaCloudException as error:
+        raise ApiError(operation, error.status_code or 0, error.code or "", _message(error)) from error
+    except CredentialException as error:
+        hint = "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or give the instance a role"
+        raise ApiError(operation, 401, "NoCredentials", f"{hint} ({error.message})") from error
+    except UnretryableException as error:
+        if isinstance(error.inner_exception, RetryError):
+            raise ApiError(operation, 0, "", f"no answer: {error.inner_exception.message}") from error
+        raise ApiError(operation, 0, "", f"unreadable answer: {error}") from error
+
+
+def _message(error: AlibabaCloudException) -> str:
+    """The vendor's text without the SDK's ``code: 400,`` prefix."""
+    text = str(error.message)
+    prefix = f"code: {error.status_code}, "
+    return text.removeprefix(prefix)
