@@ -7,7 +7,7 @@ error. Nothing secret goes in here: instances fetch credentials from OSS with th
 
 from __future__ import annotations
 
-import string
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,7 @@ LIMIT = 16 * 1024
 """Bytes of user data before encoding that every ECS image accepts."""
 
 
-class _Template(string.Template):
-    """``${name}`` only: shell's ``$name`` and ``$(...)`` stay as they are."""
-
-    idpattern = r"(?!)"  # never matches: no unbraced names
-    braceidpattern = r"[a-z][a-z0-9_]*"
+_PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")  # lower case: shell variables that scripts keep are upper case
 
 
 class UserDataError(ValueError):
@@ -57,12 +53,11 @@ def _fill(node: Any, name: str, variables: Mapping[str, str], used: set[str]) ->
         return {key: _fill(value, name, variables, used) for key, value in node.items()}
     if not isinstance(node, str):
         return node
-    template = _Template(node)
-    for variable in template.get_identifiers():
+    for variable in _PLACEHOLDER.findall(node):
         if variable not in variables:
             raise UserDataError(f"{name}.yaml uses ${{{variable}}}, which is not given")
         used.add(variable)
-    return template.substitute(variables)
+    return _PLACEHOLDER.sub(lambda match: variables[match[1]], node)
 
 
 class _Dumper(yaml.SafeDumper):
