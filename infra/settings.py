@@ -8,12 +8,13 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import json
-import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
+
+from infra.policies import rules
 
 NAMESPACE = "ragrec"
 SAMPLE = "sample"
@@ -121,12 +122,8 @@ class Hybrid(_Section):
 
     @model_validator(mode="after")
     def _weights(self) -> Hybrid:
-        for name, value in (("bm25Weight", self.bm25_weight), ("vectorWeight", self.vector_weight)):
-            if not math.isfinite(value) or value < 0:
-                raise ValueError(f"{name} is {value}; a weight is a number of at least 0")
-        total = self.bm25_weight + self.vector_weight
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"bm25Weight + vectorWeight is {total:g}; the weights must sum to 1")
+        if problems := rules.hybrid_weights(self.bm25_weight, self.vector_weight):
+            raise ValueError("; ".join(problems))
         return self
 
 
