@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 ADMIN = "admin"
-INDEXER = "indexer"
-RECOMMENDATION = "recommendation"
-USERS = (ADMIN, INDEXER, RECOMMENDATION)
+LOADER = "loader"
+SERVICE = "service"
+USERS = (ADMIN, LOADER, SERVICE)
 """The users of a cluster: the operator, the managed resources, the recommendation service."""
 
 FOLDER = "opensearch-security"
@@ -19,7 +19,7 @@ FOLDER = "opensearch-security"
 _INDICES = ["items", "items-*", "users", "users-*"]
 
 ROLES: dict[str, Any] = {
-    "ragrec_indexer": {
+    "ragrec_loader": {
         "cluster_permissions": [
             "cluster_monitor",
             "cluster_composite_ops",
@@ -29,7 +29,7 @@ ROLES: dict[str, Any] = {
         ],
         "index_permissions": [{"index_patterns": _INDICES, "allowed_actions": ["*"]}],
     },
-    "ragrec_recommendation": {
+    "ragrec_service": {
         "cluster_permissions": [
             "cluster:monitor/main",
             "cluster:monitor/health",
@@ -74,8 +74,8 @@ def files(hashes: Mapping[str, str]) -> dict[str, str]:
             "rolesmapping",
             {
                 "all_access": {"reserved": True, "users": [ADMIN]},
-                "ragrec_indexer": {"users": [INDEXER]},
-                "ragrec_recommendation": {"users": [RECOMMENDATION]},
+                "ragrec_loader": {"users": [LOADER]},
+                "ragrec_service": {"users": [SERVICE]},
             },
         ),
         "action_groups.yml": ("actiongroups", {}),
