@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from alibabacloud_credentials.client import Client as Credentials
 from alibabacloud_credentials.exceptions import CredentialException
+from alibabacloud_credentials.models import Config as CredentialsConfig
 from alibabacloud_tea_openapi.exceptions import AlibabaCloudException
 from alibabacloud_tea_openapi.utils_models import Config
 from darabonba.exceptions import RetryError, UnretryableException
@@ -73,9 +74,24 @@ def ca_file_from_environment() -> str | None:
     return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or None
 
 
-@functools.cache
 def credentials() -> Any:
-    """The SDK's default chain: environment, OIDC, configuration files, the instance's role. Refreshes itself."""
+    """The SDK's default chain: environment, OIDC, configuration files, the instance's role; it refreshes itself.
+
+    The environment is looked at here first, because the SDK reads it only once, when it is imported.
+    """
+    key_id = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID")
+    secret = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
+    if not (key_id and secret):
+        return _default_chain()
+    token = os.environ.get("ALIBABA_CLOUD_SECURITY_TOKEN")
+    kind = "sts" if token else "access_key"
+    return Credentials(
+        CredentialsConfig(type=kind, access_key_id=key_id, access_key_secret=secret, security_token=token)
+    )
+
+
+@functools.cache
+def _default_chain() -> Any:
     return Credentials()
 
 
@@ -93,7 +109,7 @@ def call(operation: str, request: Callable[[], T], *, attempts: int = 5) -> T:
     policy = Retrying(
         retry=retry_if_exception(lambda error: isinstance(error, ApiError) and error.transient),
         stop=stop_after_attempt(attempts),
-        wait=wait_exponential_jitter(initial=0.2, max=5.0),
+        wait=wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.3),
         reraise=True,
     )
     answer: T = policy(_translated, operation, request)
