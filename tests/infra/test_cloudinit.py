@@ -27,8 +27,6 @@ VARIABLES: Mapping[str, Mapping[str, str]] = {
         "java_options": "-Xms1g -Xmx1g",
         "inference_pattern": r"127\\.80\\.0\\.20",
         "opensearch_version": "2.19.1",
-        "opensearch_package": "https://artifacts.example/opensearch.rpm",
-        "opensearch_sha512": "0" * 128,
     },
     "inference": {
         "hostname": "inference-0",
