@@ -1,7 +1,7 @@
 """The engine's programs: those that Pulumi brings where it is installed, and those that are built here.
 
 A built program is a component of the cache under ``engine/components/<name>-<digest of versions and sources>``; the
-programs of one engine are joined, by hard links, in ``engine/<digest>/bin``.
+programs of one engine are joined, by hard links, in ``engine/<digest>``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Component:
         variables: Go variables that the linker sets.
         files: Further files that lie beside the program, by their path in the module `files_module`.
         files_module: A required module of the component.
+        plugin: Whether Pulumi starts it as a plugin of the version in versions.toml.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Component:
     variables: tuple[tuple[str, str], ...]
     files: tuple[str, ...] = ()
     files_module: str = SDK
+    plugin: bool = False
 
     def folder(self, paths: Paths) -> Path:
         """Where it is in the cache."""
@@ -50,7 +53,8 @@ class Component:
     def key(self, paths: Paths) -> str:
         """A digest of everything that goes into it."""
         digest = hashlib.sha256()
-        digest.update(repr((self, platform.system(), platform.machine())).encode())
+        recipe = (self.package, self.program, self.variables, self.files, self.files_module)
+        digest.update(repr((recipe, platform.system(), platform.machine())).encode())
         for file in sorted((paths.sources / self.name).iterdir()):
             if file.suffix != ".md" and not file.name.endswith("_test.go"):
                 digest.update(f"\n{file.name}\n".encode() + file.read_bytes())
@@ -112,30 +116,34 @@ def components(pinned: Versions | None = None) -> dict[str, Component]:
             package=".",
             program="pulumi-resource-alicloud",
             variables=(("main.version", pinned.plugin),),
+            plugin=True,
         ),
     )
     return {part.name: part for part in parts}
 
 
-def join(paths: Paths, parts: list[Component]) -> Path:
-    """Put the programs of components into one folder.
+def join(paths: Paths, parts: Iterable[Component]) -> Path:
+    """Put components together: their programs in ``bin``, for PATH, and plugins in ``plugins``, for Pulumi's home.
 
     Returns:
-        The folder, for PATH.
+        The folder of both.
     """
-    folders = [part.folder(paths) for part in parts]
-    key = hashlib.sha256("\n".join(folder.name for folder in folders).encode()).hexdigest()[:12]
-    joined = paths.cache / "engine" / key / "bin"
+    parts = list(parts)
+    names = "\n".join(part.folder(paths).name for part in parts)
+    key = hashlib.sha256(f"{names}\n{versions().plugin}".encode()).hexdigest()[:12]
+    joined = paths.cache / "engine" / key
     if joined.exists():
         return joined
-    unfinished = joined.parent.with_name(f".{key}.{os.getpid()}") / "bin"
-    unfinished.mkdir(parents=True)
+    unfinished = joined.with_name(f".{key}.{os.getpid()}")
     try:
-        for folder in folders:
-            for file in folder.iterdir():
+        for part in parts:
+            folder = unfinished / (f"plugins/resource-{part.name}-v{versions().plugin}" if part.plugin else "bin")
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in part.folder(paths).iterdir():
                 if file.name != COMPLETE:
-                    os.link(file, unfinished / file.name)
-        unfinished.parent.rename(joined.parent)
+                    # Pulumi looks for its host and provider beside its own program, so a symbolic link won't do.
+                    os.link(file, folder / file.name)
+        unfinished.rename(joined)
     finally:
-        shutil.rmtree(unfinished.parent, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     return joined

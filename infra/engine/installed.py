@@ -60,7 +60,7 @@ def version_of(program: str) -> str:
     return answer.stdout.strip().removeprefix("v")
 
 
-def plugins(paths: Paths) -> Path:
+def fetched_plugins(paths: Paths) -> Path:
     """Where fetched plugins are kept, for all trees."""
     return paths.cache / "engine" / "plugins"
 
@@ -72,14 +72,14 @@ def fetch_plugin(paths: Paths, pulumi: Installed, report: Report) -> bool:
         Whether it is there: where only package registries can be reached, it can't be fetched.
     """
     version = versions().plugin
-    if (plugins(paths) / f"resource-alicloud-v{version}").exists():
+    if (fetched_plugins(paths) / f"resource-alicloud-v{version}").exists():
         return True
-    plugins(paths).mkdir(parents=True, exist_ok=True)
+    fetched_plugins(paths).mkdir(parents=True, exist_ok=True)
     try:
         run(
             [pulumi.program, "plugin", "install", "resource", "alicloud", version],
             failure="the alicloud plugin can't be fetched",
-            environment={"PULUMI_HOME": str(plugins(paths).parent), "PULUMI_SKIP_UPDATE_CHECK": "true"},
+            environment={"PULUMI_HOME": str(fetched_plugins(paths).parent), "PULUMI_SKIP_UPDATE_CHECK": "true"},
             report=report,
         )
     except SetupError as error:

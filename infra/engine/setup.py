@@ -15,7 +15,7 @@ from types import FrameType
 from infra.engine import capacity, golang, java, python, state
 from infra.engine.components import Component, components, join
 from infra.engine.errors import SetupError
-from infra.engine.installed import Installed, fetch_plugin, find
+from infra.engine.installed import Installed, fetch_plugin, fetched_plugins, find
 from infra.engine.paths import Paths
 from infra.engine.process import exclusive
 from infra.engine.progress import Progress, Report
@@ -42,9 +42,14 @@ class Engine:
         """Whether Pulumi must not try to fetch plugins: every try costs seconds and fails."""
         return any(component.name == "alicloud" for component in self.built)
 
-    def folder(self, paths: Paths) -> Path | None:
-        """The folder of the built programs, for PATH."""
-        return join(paths, list(self.built)) if self.built else None
+    def programs(self, paths: Paths) -> Path | None:
+        """The folder of the built programs, for PATH; None where all of them were there already."""
+        folder = join(paths, self.built) / "bin"
+        return folder if self.built and folder.exists() else None
+
+    def plugins(self, paths: Paths) -> Path:
+        """The folder of plugins, for Pulumi's home."""
+        return join(paths, self.built) / "plugins" if self.closed else fetched_plugins(paths)
 
 
 def choose_engine(paths: Paths, report: Report) -> Engine:
@@ -136,10 +141,8 @@ def setup(paths: Paths, progress: Progress) -> Engine:
     tasks.append(Task("OpenSearch", needs["opensearch"].memory, partial(ensure_opensearch, paths)))
     run_all(tasks, progress, capacity.free_memory())
     with progress.step("This tree") as step:
-        engine.folder(paths)
-        changed = python.ensure_tree(paths)
-        state.ensure(paths)
-        step.result = changed
+        step.result = python.ensure_tree(paths)
+        state.ensure(paths, engine.plugins(paths))
     return engine
 
 
@@ -176,7 +179,7 @@ def document(paths: Paths, engine: Engine, progress: Progress) -> dict[str, obje
     return {
         "engine": {
             "pulumi": str(engine.installed.program) if engine.installed else None,
-            "built": str(engine.folder(paths) or "") or None,
+            "built": str(engine.programs(paths) or "") or None,
         },
         "python": str(paths.venv / "bin" / "python"),
         "steps": [step.document() for step in progress.steps],

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from infra.engine.installed import plugins
+from infra.engine.errors import SetupError
 from infra.engine.paths import Paths
 
 PASSPHRASE_BYTES = 32
@@ -31,15 +31,20 @@ def passphrase(paths: Paths) -> Path:
     return paths.state / "passphrase"
 
 
-def ensure(paths: Paths) -> None:
-    """Make the folder, readable for its owner only, with a random passphrase that is never changed again."""
+def ensure(paths: Paths, plugins: Path) -> None:
+    """Make the folder, readable for its owner only, with a random passphrase that is never changed again.
+
+    Args:
+        paths: The tree and its state.
+        plugins: The folder, shared by all trees, that Pulumi finds its plugins in.
+    """
     paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     paths.state.chmod(0o700)
-    for folder in (pulumi_home(paths), backend(paths), plugins(paths)):
+    for folder in (pulumi_home(paths), backend(paths), plugins):
         folder.mkdir(parents=True, exist_ok=True)
-    link = pulumi_home(paths) / "plugins"
-    if not link.is_symlink() and not link.exists():
-        link.symlink_to(plugins(paths))
+    point(pulumi_home(paths) / "plugins", plugins)
+    # The SDK's dynamic provider looks for `virtualenv` in the program's folder, the language host beside Pulumi.yaml.
+    point(paths.tree / "infra" / ".venv", Path("../.venv"))
     secret = passphrase(paths)
     if not secret.exists():
         unfinished = secret.with_name(f".passphrase.{os.getpid()}")
@@ -47,6 +52,17 @@ def ensure(paths: Paths) -> None:
             file.write(secrets.token_urlsafe(PASSPHRASE_BYTES) + "\n")
         unfinished.rename(secret)
     keep_salt_out_of_git(paths.tree)
+
+
+def point(link: Path, target: Path) -> None:
+    """Let a symbolic link lead to a folder, wherever it leads now."""
+    if link.is_symlink() and link.readlink() == target:
+        return
+    if link.is_dir() and not link.is_symlink():
+        raise SetupError(f"{link} is a folder and should be a link to {target}: move it away")
+    unfinished = link.with_name(f".{link.name}.{os.getpid()}")
+    unfinished.symlink_to(target)
+    unfinished.rename(link)
 
 
 def keep_salt_out_of_git(tree: Path) -> None:
