@@ -95,14 +95,16 @@ class BodyLimit:
             return
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self.limit:
-            await self._refuse(receive, send)
+            await self._refuse(receive, send, drain=True)
             return
         seen = 0
         refused = False
+        more = True
 
         async def count() -> Message:
-            nonlocal seen, refused
+            nonlocal seen, refused, more
             message = await receive()
+            more = message.get("more_body", False)
             seen += len(message.get("body", b""))
             if seen > self.limit:
                 refused = True
@@ -119,17 +121,15 @@ class BodyLimit:
             if not refused:
                 raise
         if refused:
-            await self._refuse(receive, send)
+            await self._refuse(receive, send, drain=more)
 
-    async def _refuse(self, receive: Receive, send: Send) -> None:
+    async def _refuse(self, receive: Receive, send: Send, *, drain: bool) -> None:
         self.metrics.refused.inc()
         # A client that is still sending would take a closed connection for a failure, so some of the rest is read.
-        left = _DRAIN
+        left = _DRAIN if drain else 0
         while left > 0:
             message = await receive()
-            left -= len(message.get("body", b""))
-            if not message.get("more_body"):
-                break
+            left = left - len(message.get("body", b"")) if message.get("more_body") else 0
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(self.body)).encode()),
