@@ -106,8 +106,9 @@ def node(
             wait(running, process, timeout)
             yield running
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
     finally:
         shutil.rmtree(folder)
 
@@ -171,17 +172,26 @@ def launch(home: Path, folder: Path) -> subprocess.Popen[bytes]:
         f" -Djavax.net.ssl.trustStore={folder}/config/certs/trust.p12"
         " -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=changeit",
     }
-    command = [str(home / "bin" / "opensearch")]
+    command = []
     if os.getuid() == 0:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, NOBODY, NOBODY)
-        # The home may lie below root's own folder: reading is the one capability that is kept.
-        capability = "+dac_read_search"
-        drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
-        command = [*drop, f"--inh-caps={capability}", f"--ambient-caps={capability}", *command]
+        home = _reachable(home, folder / "home")
+        command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
+    command.append(str(home / "bin" / "opensearch"))
     log = (folder / "logs" / "console.log").open("wb")
     with log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder, start_new_session=True)
+
+
+def _reachable(home: Path, target: Path) -> Path:
+    """The home for another user than root, below whose own folder it may lie: by links where the file system lets."""
+    try:
+        shutil.copytree(home, target, copy_function=os.link)
+    except shutil.Error:
+        shutil.rmtree(target)
+        shutil.copytree(home, target)
+    return target
 
 
 def wait(running: Node, process: subprocess.Popen[bytes], timeout: float) -> None:

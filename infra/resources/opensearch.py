@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import pulumi
 from opensearchpy import OpenSearch
@@ -208,9 +209,9 @@ class Cluster:
 
     def _once(self, method: str, path: str, body: Any, parameters: Mapping[str, Any] | None) -> Document:
         try:
-            answer: Document = self._client.transport.perform_request(
-                method, path, params=dict(parameters or {}), body=body
-            )
+            # In the path, for the client keeps a parameter named timeout to itself.
+            query = f"?{urlencode(parameters)}" if parameters else ""
+            answer: Document = self._client.transport.perform_request(method, path + query, body=body)
         except Unreachable as error:
             raise OpenSearchError(f"{method} {path}: {self.url} doesn't answer: {error.error}") from error
         except TransportError as error:
