@@ -112,8 +112,8 @@ class FolderDlc(PaiDlc):
         return FolderBucket(self.cloud.directory / "buckets" / source.bucket / source.prefix.strip("/"), folder)
 
 
-@pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[TestCloud]:
+@pytest.fixture(name="cloud")
+def cloud_fixture(tmp_path: Path) -> Iterator[TestCloud]:
     cloud = TestCloud(tmp_path)
     yield cloud
     for machine in cloud.hypervisor.machines():
@@ -121,16 +121,16 @@ def cloud(tmp_path: Path) -> Iterator[TestCloud]:
     cloud.store.close()
 
 
-@pytest.fixture
-def service(cloud: TestCloud) -> Iterator[PaiDlc]:
+@pytest.fixture(name="service")
+def service_fixture(cloud: TestCloud) -> Iterator[PaiDlc]:
     service = FolderDlc(cloud)
     service.start()
     yield service
     service.close()
 
 
-@pytest.fixture
-def client(service: PaiDlc, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+@pytest.fixture(name="client")
+def client_fixture(service: PaiDlc, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "secret")
     with serve({"pai-dlc": service}) as url:
