@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.localcloud.machines.machine import Ingress
+from infra.localcloud.hypervisor.machine import Ingress
 from infra.localcloud.services.ecs.ingress import blocks, ingress_rules, subtract, union
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from infra.localcloud.machines.machine import MachineStatus
+from infra.localcloud.hypervisor.machine import MachineStatus
 from infra.localcloud.services.ecs.instance import status
 from tests.infra.localcloud.services.vpc.rpc import IMAGE, REGION, SmallCloud
 

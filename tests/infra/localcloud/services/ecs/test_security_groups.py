@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.localcloud.machines.machine import Ingress
+from infra.localcloud.hypervisor.machine import Ingress
 from tests.infra.localcloud.services.vpc.rpc import SmallCloud
 
 RULE = {"IpProtocol": "tcp", "PortRange": "9200/9200", "SourceCidrIp": "127.90.0.0/16"}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from infra.localcloud.machines.machine import Hypervisor, Ingress, MachineSpec, MachineStatus, State
+from infra.localcloud.hypervisor.machine import Hypervisor, Ingress, MachineSpec, MachineStatus, State
 from infra.localcloud.service import ApiError, Call, Identity, Service
 from infra.localcloud.services.ecs import SERVICE as ECS
 from infra.localcloud.services.ram import SERVICE as RAM
