@@ -14,5 +14,5 @@ from tests.infra.localcloud.services.vpc.rpc import SmallCloud
 def cloud(tmp_path: Path) -> Iterator[SmallCloud]:
     small = SmallCloud(tmp_path)
     yield small
-    small.hypervisor.gate.set()
+    small.machines.gate.set()
     small.store.close()
