@@ -26,3 +26,18 @@ def require_python(script):
         "error: Python %d.%d is needed and python3 is %s: apt-get install %s python%d.%d-venv"  # noqa: UP031
         % (VERSION + (found, name) + VERSION)  # noqa: RUF005
     )
+
+
+def require_environment(script):
+    # type: (str) -> None
+    """Go on only in the tree's virtual environment: restart the script there.
+
+    Args:
+        script: Path of the running script.
+    """
+    folder = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(script))), ".venv")  # noqa: PTH100, PTH118, PTH120 - as above
+    python = os.path.join(folder, "bin", "python")  # noqa: PTH118
+    if not os.path.exists(python):  # noqa: PTH110
+        sys.exit("error: this tree is not set up: run scripts/setup")
+    if os.path.realpath(sys.prefix) != os.path.realpath(folder):
+        os.execv(python, [python, script] + sys.argv[1:])  # noqa: RUF005, S606

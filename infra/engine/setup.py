@@ -143,6 +143,7 @@ def setup(paths: Paths, progress: Progress) -> Engine:
     with progress.step("This tree") as step:
         step.result = python.ensure_tree(paths)
         state.ensure(paths, engine.plugins(paths))
+        state.write_engine(paths, state.EngineRecord(str(engine.programs(paths) or ""), engine.closed))
     return engine
 
 

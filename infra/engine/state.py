@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
 import subprocess
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from infra.engine.errors import SetupError
@@ -70,8 +72,55 @@ def keep_salt_out_of_git(tree: Path) -> None:
 
     The salt belongs to this tree's own passphrase, so it is of no use to others; .gitattributes names the filter.
     """
+    if _git(tree, "config", "--get", SALT_FILTER) != SALT_CLEAN:
+        _git(tree, "config", SALT_FILTER, SALT_CLEAN)
+
+
+def overlook_salt(tree: Path, file: Path) -> None:
+    """Tell git the new size of a file whose salt was written: it takes a new size for a change without looking.
+
+    Does nothing when there are other changes in the file, since they are the person's to add.
+    """
+    if _git(tree, "diff", "--quiet", "--", str(file)) is not None:
+        _git(tree, "add", "--", str(file))
+
+
+def _git(tree: Path, *arguments: str) -> str | None:
+    """What git says; None when it fails, is not there, or the tree is not a repository."""
     if not (tree / ".git").exists() or shutil.which("git") is None:
-        return
-    known = subprocess.run(["git", "config", "--get", SALT_FILTER], cwd=tree, capture_output=True, text=True)
-    if known.stdout.strip() != SALT_CLEAN:
-        subprocess.run(["git", "config", SALT_FILTER, SALT_CLEAN], cwd=tree, check=False, capture_output=True)
+        return None
+    answer = subprocess.run(["git", *arguments], cwd=tree, capture_output=True, text=True)
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+@dataclass(frozen=True)
+class EngineRecord:
+    """What setup found or built, for the commands that come after it.
+
+    Attributes:
+        programs: Folder of the built programs, or "" where Pulumi was installed already.
+        closed: Whether Pulumi must not try to fetch plugins.
+    """
+
+    programs: str
+    closed: bool
+
+
+def write_engine(paths: Paths, record: EngineRecord) -> None:
+    """Record which engine this tree uses."""
+    (paths.state / "engine.json").write_text(json.dumps(asdict(record)) + "\n")
+
+
+def read_engine(paths: Paths) -> EngineRecord:
+    """Read which engine this tree uses.
+
+    Raises:
+        SetupError: ``scripts/setup`` has not been run here, or what it made is gone.
+    """
+    try:
+        record = EngineRecord(**json.loads((paths.state / "engine.json").read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise SetupError("this tree is not set up: run scripts/setup") from error
+    if record.programs and not Path(record.programs).is_dir():
+        raise SetupError(f"{record.programs} is gone: run scripts/setup")
+    return record

@@ -42,6 +42,7 @@ var resources = map[string]tokens.Type{
 	"alicloud_oss_bucket_versioning":             "oss/bucketVersioning:BucketVersioning",
 
 	"alicloud_slb_load_balancer":                  "slb/applicationLoadBalancer:ApplicationLoadBalancer",
+	"alicloud_slb_server_group_server_attachment": "slb/serverGroupServerAttachment:ServerGroupServerAttachment",
 	"alicloud_slb_listener":                       "slb/listener:Listener",
 	"alicloud_slb_server_group":                   "slb/serverGroup:ServerGroup",
 	"alicloud_slb_server_certificate":             "slb/serverCertificate:ServerCertificate",
