@@ -160,10 +160,8 @@ class ServiceDeploymentProvider(ResourceProvider):
         description = _call(props, "GET", "")
         live = observe(description)
         if _drifted({**props, **live}):
-            why = f"{live['status']} {description.get('reason', '')}".strip()
-            raise ServiceDeploymentError(
-                f"{props['instance']} took release {props['release']} but has {live['live_release'] or 'none'} ({why})"
-            )
+            found = f"{live['live_release'] or 'none'} ({live['status']} {description.get('reason', '')})"
+            raise ServiceDeploymentError(f"{props['instance']} took release {props['release']} but has {found}")
         pulumi.log.info(f"{props['instance']}: serves {live['live_release']} from {live['physical_index']}")
         return {**_inputs(props), **live}
 
