@@ -191,7 +191,7 @@ class DataSet(ABC):
         if first and unknown > known:
             problems.error(
                 first[0],
-                f"field 'item_id': {first[1]!r} is no document, as in {unknown:,} of {unknown + known:,} interactions",
+                f"field 'item_id': {first[1]!r} is no document, as in {unknown:,} of {unknown + known:,}",
             )
 
     def _checked_queries(self, problems: Problems) -> Iterator[Query]:

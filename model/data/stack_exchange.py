@@ -20,8 +20,8 @@ class StackExchangeDump(DataSet):
     """`Posts.xml` and, optionally, `Comments.xml`, `Votes.xml`, `PostLinks.xml`.
 
     Documents are questions and answers, each with its post id. An answer has no title in the dump; its headline is
-    its first sentence. Links are in `fields`: `kind`, `question_id` of an answer, `accepted_answer_id` and `related_ids`
-    of a question.
+    its first sentence. Links are in `fields`: `kind`, `question_id` of an answer, `accepted_answer_id` and
+    `related_ids` of a question.
 
     Interactions are ask, answer (with the question answered), comment and favourite; posts without owner have none.
 

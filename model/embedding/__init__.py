@@ -1,0 +1,1 @@
+"""The embedding model: encoder, training pairs and training."""

@@ -1,0 +1,1 @@
+"""How good retrieval and recommendations are, by splits that training never saw."""
