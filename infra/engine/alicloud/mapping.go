@@ -92,6 +92,10 @@ func providerInfo(p shim.Provider) tfbridge.ProviderInfo {
 	for name, token := range resources {
 		info.Resources[name] = &tfbridge.ResourceInfo{Tok: prefix + token}
 	}
+	// The SDK was generated when the provider allowed one; it can't read a list there.
+	info.Resources["alicloud_instance"].Fields = map[string]*tfbridge.SchemaInfo{
+		"network_interfaces": {MaxItemsOne: tfbridge.True()},
+	}
 	for name, token := range dataSources {
 		info.DataSources[name] = &tfbridge.DataSourceInfo{Tok: prefix + token}
 	}
