@@ -120,13 +120,12 @@ class Runner:
         record = self._record(job_id)
         sources = [DataSource.model_validate(source) for source in record["Request"]["DataSources"]]
         folders = [self._folder / job_id / "mounts" / str(index) for index in range(len(sources))]
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        mounts = [self._mount(source, folder) for source, folder in zip(sources, folders, strict=True)]
-        if record["Status"] != "Running":
+        fresh = record["Status"] != "Running"
+        if fresh:
             self._check_stop(job_id)
             self._move(job_id, "EnvPreparing")
-            self._pull(sources, mounts)
+        mounts = [self._mounted(source, folder, pull=fresh) for source, folder in zip(sources, folders, strict=True)]
+        if fresh:
             self._check_stop(job_id)
             self._start_pods(record, sources, folders)
             self._move(job_id, "Running")
@@ -135,17 +134,18 @@ class Runner:
             self._watch(job_id, writable)
         except _JobEndedError as end:
             self._collect(job_id)
-            if writable:
-                self._push_at_last(writable, end)
+            self._push_at_last(writable, end)
             raise
 
-    @staticmethod
-    def _pull(sources: list[DataSource], mounts: list[FolderMount]) -> None:
-        for source, mount in zip(sources, mounts, strict=True):
-            try:
+    def _mounted(self, source: DataSource, folder: Path, *, pull: bool) -> FolderMount:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            mount = self._mount(source, folder)
+            if pull:
                 mount.pull()
-            except (ApiError, OSError) as error:
-                raise _JobEndedError("Failed", "MountFailed", f"mounting {source.uri}: {error}") from error
+        except (ApiError, OSError) as error:
+            raise _JobEndedError("Failed", "MountFailed", f"mounting {source.uri}: {error}") from error
+        return mount
 
     def _start_pods(self, record: Record, sources: list[DataSource], folders: list[Path]) -> None:
         mounts = [

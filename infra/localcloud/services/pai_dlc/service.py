@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from infra.localcloud.service import ApiError, ApiService, Call, Cloud, Reply, operation
+from infra.localcloud.services.oss.mount import Mount
+from infra.localcloud.services.oss.service import OssService
 from infra.localcloud.services.pai_dlc import job
 from infra.localcloud.services.pai_dlc.job import TERMINAL, Record
 from infra.localcloud.services.pai_dlc.request import DataSource, parse_create_job, parse_update_job
@@ -45,11 +47,9 @@ class PaiDlc(ApiService):
         return [f"pai_dlc:job {record['JobId']}" for record in self._jobs.values()]
 
     def _mount(self, source: DataSource, folder: Path) -> FolderMount:
-        from infra.localcloud.services.oss.mount import Mount
-
-        return Mount(
-            self.cloud.service("oss"), source.bucket, source.prefix, folder, writable=source.mount_access == "RW"
-        )
+        oss = self.cloud.service("oss")
+        assert isinstance(oss, OssService)
+        return Mount(oss, source.bucket, source.prefix, folder, writable=source.mount_access == "RW")
 
     @operation("CreateJob", method="POST", path="/api/v1/jobs", note="PyTorchJob only; no quotas, no code sources")
     def create_job(self, call: Call) -> Reply:

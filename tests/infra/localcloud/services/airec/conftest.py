@@ -33,8 +33,8 @@ class TestCloud:
         raise KeyError(name)
 
 
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Airec]:
+@pytest.fixture(name="service")
+def service_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Airec]:
     monkeypatch.setattr(instance, "STARTING_S", 0.0)
     cloud = TestCloud(tmp_path)
     service = Airec(cloud)
@@ -43,8 +43,8 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Airec]:
     cloud.store.close()
 
 
-@pytest.fixture
-def client(service: Airec, monkeypatch: pytest.MonkeyPatch) -> Iterator[AirecClient]:
+@pytest.fixture(name="client")
+def client_fixture(service: Airec, monkeypatch: pytest.MonkeyPatch) -> Iterator[AirecClient]:
     monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "secret")
     with serve({"airec": service}) as url:
