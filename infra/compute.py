@@ -74,7 +74,7 @@ class InstanceRole(pulumi.ComponentResource):
         policy = alicloud.ram.Policy(
             name,
             policy_name=role_name,
-            policy_document=json.dumps(
+            policy_document=pulumi.Output.json_dumps(
                 {
                     "Version": "1",
                     "Statement": [

@@ -27,7 +27,6 @@ class NetworkArgs:
 
     prefix: str
     network: settings.Network
-    roles: Sequence[str]
     openings: Sequence[Opening]
 
 
@@ -69,7 +68,7 @@ class Network(pulumi.ComponentResource):
                 inner_access_policy="Drop",
                 opts=child,
             )
-            for role in args.roles
+            for role in sorted({opening.role for opening in args.openings})
         }
         self.rules = [rule for opening in args.openings for rule in self._rules(opening, child)]
         self.register_outputs({"vpc": vpc.id})

@@ -17,7 +17,7 @@ from serving import tokens
 
 PORT = 8080
 SCOPES: Mapping[str, tuple[str, ...]] = {
-    "deployer": ("deploy", "metrics"),
+    "deployer": ("deploy", "read", "metrics"),
     "application": ("read", "events"),
 }
 """Whose token is good for what."""
@@ -37,7 +37,7 @@ class RecommendationArgs:
     inference_url: str
     model: str
     pipeline: str
-    airec_instance: str | None
+    airec_instance: pulumi.Input[str] | None
 
 
 class Recommendation(pulumi.ComponentResource):
@@ -138,9 +138,8 @@ def address(network: settings.Network) -> str:
     return network.address(0, 30)
 
 
-def _airec_statements(instance: str | None) -> list[Mapping[str, object]]:
+def _airec_statements(instance: pulumi.Input[str] | None) -> list[Mapping[str, object]]:
     if instance is None:
         return []
-    return [
-        {"Effect": "Allow", "Action": ["airec:Recommend"], "Resource": [f"acs:airec:*:*:instance/{instance}"]},
-    ]
+    resource = pulumi.Output.concat("acs:airec:*:*:instance/", instance)
+    return [{"Effect": "Allow", "Action": ["airec:Recommend"], "Resource": [resource]}]

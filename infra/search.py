@@ -13,9 +13,14 @@ from infra.compute import ConfigFile, InstanceRole, RoleArgs, Server, ServerArgs
 from infra.network import Network
 from infra.resources import search_security
 from infra.resources.credentials import Credentials
+from infra.resources.hybrid_weights import HybridWeights, HybridWeightsArgs
+from infra.resources.model_deployment import ModelDeployment, ModelDeploymentArgs
+from infra.resources.opensearch import ConnectionArgs
+from infra.resources.search_index import SearchIndex, SearchIndexArgs
 
 PORT = 9200
 VERSION = "2.19.1"
+PIPELINE = "ragrec-hybrid"
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,85 @@ class Cluster(pulumi.ComponentResource):
             for index, address in enumerate(nodes)
         ]
         self.register_outputs({"url": self.url})
+
+
+@dataclass(frozen=True)
+class RetrievalArgs:
+    """What is indexed where, and by which model."""
+
+    settings: settings.Settings
+    connection: ConnectionArgs
+    credentials: Credentials
+    inference_url: str
+    model: str
+    version: str
+    """Of the model: the artifact's digest."""
+    dimension: int
+    data_digest: str
+
+
+class Retrieval(pulumi.ComponentResource):
+    """Hybrid retrieval: the model in ml-commons, the search pipeline with the weights, both indices."""
+
+    def __init__(self, name: str, args: RetrievalArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("ragrec:search:Retrieval", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        stack = args.settings
+        tokens = args.credentials.tokens
+        self.model = ModelDeployment(
+            args.model,
+            ModelDeploymentArgs(
+                connection=args.connection,
+                endpoint=args.inference_url,
+                token=tokens["search"],
+                version=args.version,
+                model=args.model,
+            ),
+            opts=child,
+        )
+        self.weights = HybridWeights(
+            PIPELINE,
+            HybridWeightsArgs(
+                connection=args.connection,
+                bm25_weight=stack.hybrid.bm25_weight,
+                vector_weight=stack.hybrid.vector_weight,
+                normalization=stack.hybrid.normalization,
+                combination=stack.hybrid.combination,
+                pipeline=PIPELINE,
+            ),
+            opts=child,
+        )
+        after = pulumi.ResourceOptions(parent=self, depends_on=[self.model, self.weights])
+        self.items = SearchIndex(
+            "items",
+            SearchIndexArgs(
+                connection=args.connection,
+                kind="items",
+                bucket=stack.data_bucket,
+                data_digest=args.data_digest,
+                endpoint=args.inference_url,
+                token=tokens["indexer"],
+                model=args.model,
+                version=args.version,
+                dimension=args.dimension,
+                engine=stack.search.engine,
+                pipeline=PIPELINE,
+                replicas=stack.search.replicas,
+            ),
+            opts=after,
+        )
+        self.users = SearchIndex(
+            "users",
+            SearchIndexArgs(
+                connection=args.connection,
+                kind="users",
+                bucket=stack.data_bucket,
+                data_digest=args.data_digest,
+                replicas=stack.search.replicas,
+            ),
+            opts=after,
+        )
+        self.register_outputs({"index": self.items.index})
 
 
 def addresses(stack: settings.Settings) -> list[str]:

