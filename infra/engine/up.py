@@ -64,15 +64,16 @@ def use_data(paths: Paths, stack: str, source: Path) -> None:
         SetupError: the file has no ``ragrec:data``.
     """
     file = config_file(paths, stack)
+    old = file.read_text()
     text, count = re.subn(
         r"^(\s*ragrec:data:\s*\n\s+source:)[^\n]*$",
-        rf"\1 {json.dumps(str(source))}",
-        file.read_text(),
+        lambda match: f"{match[1]} {json.dumps(str(source)) if source.is_absolute() else source}",
+        old,
         flags=re.MULTILINE,
     )
     if not count:
         raise SetupError(f"{file}: has no ragrec:data with a source; add\n  ragrec:data:\n    source: {source}")
-    if text != file.read_text():
+    if text != old:
         file.write_text(text)
 
 
@@ -87,8 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--data",
         type=Path,
         metavar="DIR",
-        help="use this data set from now on (written into the stack's configuration): a Stack Exchange dump, MovieLens, "
-        "BEIR or the data contract's folder; 'sample' goes back to the one that comes with the project",
+        help="use this data set from now on (written into the stack's configuration): a Stack Exchange dump, "
+        "MovieLens, BEIR or the data contract's folder; 'sample' goes back to the one that comes with the project",
     )
     parser.add_argument("--stack", default=DEV, help="stack to bring up (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end; all else to stderr")
