@@ -19,6 +19,9 @@ from infra.localcloud.store import Document
 
 MOST_USER_DATA = 32 * 1024  # bytes before encoding
 
+NO_STOPPED_MODE = "Not-applicable"
+"""The ``StoppedMode`` of an instance that isn't stopped."""
+
 _IN_TRANSIT = {"stopping": "Stopping", "releasing": "Stopping", "rebooting": "Starting", "off": "Stopped"}
 
 
@@ -123,7 +126,7 @@ def described(instance: Document, state: str, region: str, eip: Document | None)
         **{name: instance[name] for name in kept},
         **_networked(instance, eip),
         "Status": state,
-        "StoppedMode": instance["StoppedMode"] if state == "Stopped" else "Not-applicable",
+        "StoppedMode": instance["StoppedMode"] if state == "Stopped" else NO_STOPPED_MODE,
         "RegionId": region,
         "SerialNumber": instance["SerialNumber"],
         "Cpu": kind.cpus,

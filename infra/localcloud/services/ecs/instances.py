@@ -10,7 +10,7 @@ from typing import Any
 
 from infra.localcloud.hypervisor.machine import MachineStatus
 from infra.localcloud.service import ApiError, Call, Cloud, Reply
-from infra.localcloud.services.ecs.instance import attribute, described, machine_spec, status
+from infra.localcloud.services.ecs.instance import NO_STOPPED_MODE, attribute, described, machine_spec, status
 from infra.localcloud.services.ecs.order import RUN_PARAMETERS, Orders
 from infra.localcloud.services.vpc.conventions import (
     TAGS,
@@ -326,9 +326,9 @@ class Instances(Orders):
 
     def _stop(self, instance_id: str, call: Call) -> None:
         instance = self._running(instance_id, also="Stopped")
-        instance["StoppedMode"] = choice(
-            call.parameters, "StoppedMode", ("KeepCharging", "StopCharging"), "KeepCharging"
-        )
+        # The provider hands back what a running instance shows: Not-applicable, which asks for nothing.
+        given = {name: value for name, value in call.parameters.items() if value != NO_STOPPED_MODE}
+        instance["StoppedMode"] = choice(given, "StoppedMode", ("KeepCharging", "StopCharging"), "KeepCharging")
         instance["Power"] = "stopping"
         self.collection("ecs.instance").put(instance_id, instance)
         self._move(instance_id, force=boolean(call.parameters, "ForceStop"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from infra.localcloud.service import ApiError, Call, Reply
@@ -17,12 +18,21 @@ _KINDS = {
     "keypair": "ecs.key_pair",
 }
 
+_COUNTS = {"instance": "Instance", "disk": "Disk", "securitygroup": "Securitygroup", "keypair": "KeyPair"}
+
 
 class EcsService(KeyPairs, Offers):
     """ECS 2014-05-26: instances, their disks and interfaces, security groups, key pairs, instance roles."""
 
     name: ClassVar[str] = "ecs"
     versions: ClassVar[tuple[str, ...]] = ("2014-05-26",)
+    kinds: ClassVar[Mapping[str, str]] = {
+        "InstanceId": "instance",
+        "SecurityGroupId": "securitygroup",
+        "DiskId": "disk",
+        "KeyPairName": "keypair",
+        "NetworkInterfaceId": "eni",
+    }
     hosts: ClassVar[tuple[str, ...]] = (r"ecs(-[a-z0-9-]+)?(\.[a-z0-9-]+)?\.aliyuncs\.com",)
 
     def start(self) -> None:
@@ -80,6 +90,32 @@ class EcsService(KeyPairs, Offers):
         ]
         shown, numbers = page(rows, {"MaxResults": "50", **call.parameters})
         return {"TagResources": {"TagResource": shown}, "NextToken": numbers["NextToken"]}
+
+    @api(
+        "DescribeTags",
+        optional=("ResourceType", "ResourceId", "PageNumber", "PageSize", *TAGS),
+        note="deprecated by the vendor, and still asked by the provider; images have no tags",
+    )
+    def describe_tags(self, call: Call) -> Reply:
+        """Lists tags with the number of resources that have them."""
+        wanted, resource = call.parameters.get("ResourceType", ""), call.parameters.get("ResourceId", "")
+        counts: dict[tuple[str, str], dict[str, int]] = {}
+        for name, collection in _KINDS.items():
+            for key, document in self.collection(collection).items():
+                if wanted in {"", name} and resource in {"", key} and tagged(document, call):
+                    for tag in document["Tags"].items():
+                        kinds = counts.setdefault(tag, {})
+                        kinds[name] = kinds.get(name, 0) + 1
+        rows = [
+            {
+                "TagKey": key,
+                "TagValue": value,
+                "ResourceTypeCount": {_COUNTS[name]: number for name, number in kinds.items()},
+            }
+            for (key, value), kinds in sorted(counts.items())
+        ]
+        shown, numbers = page(rows, {"PageSize": "50", **call.parameters})
+        return {"Tags": {"Tag": shown}, **numbers}
 
     def _tagged_kind(self, call: Call) -> Collection:
         kind = _KINDS.get(call.parameters["ResourceType"].lower())

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from infra.localcloud.service import ApiError, ApiService, Call, Handler, Reply, operation
 from infra.localcloud.store import Collection, Document
@@ -37,6 +37,18 @@ class RpcService(ApiService):
         """A new id in the vendor's form, ``vpc-bp1`` and 19 more letters and digits."""
         mark = _REGION_MARKS.get(self.cloud.region, "t4n")
         return f"{prefix}-{mark}" + "".join(secrets.choice(_ALPHABET) for _ in range(19))
+
+    kinds: ClassVar[Mapping[str, str]] = {}
+    """Parameters that name a resource, and what RAM calls its kind: the first that a call has decides."""
+
+    def resource(self, call: Call) -> str:
+        """The resource that a call is about, as RAM names it: ``acs:ecs:<region>:<account>:instance/i-...``."""
+        start = f"acs:{self.ram_code or self.name}:{call.region}:{self.cloud.account_id}:"
+        for parameter, kind in self.kinds.items():
+            named = call.parameters.get(parameter) or next(iter(call.list_parameter(parameter)), "")
+            if named and not named.startswith("["):
+                return f"{start}{kind}/{named}"
+        return f"{start}*"
 
     def once(self, action: str, call: Call, answer: Callable[[], Reply]) -> Reply:
         """Answers a call with a client token: the second time with the first time's reply.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from infra.localcloud.service import ApiError, Call, Reply
@@ -18,6 +19,7 @@ class VpcService(Addresses):
 
     name: ClassVar[str] = "vpc"
     versions: ClassVar[tuple[str, ...]] = ("2016-04-28",)
+    kinds: ClassVar[Mapping[str, str]] = {"VSwitchId": "vswitch", "VpcId": "vpc", "AllocationId": "eip"}
     hosts: ClassVar[tuple[str, ...]] = (r"vpc(-vpc)?(\.[a-z0-9-]+)?\.aliyuncs\.com",)
 
     def inventory(self) -> list[str]:

@@ -156,6 +156,8 @@ def test_stop_and_start(cloud: SmallCloud) -> None:
     (row,) = cloud.call("ecs", "DescribeInstances")["Instances"]["Instance"]
     assert row["StoppedMode"] == "StopCharging"
     cloud.call("ecs", "StartInstance", InstanceId=instance)
+    (row,) = cloud.call("ecs", "DescribeInstances")["Instances"]["Instance"]
+    assert row["StoppedMode"] == "Not-applicable"
     assert cloud.status(instance) == "Running"
     assert cloud.machines.stops == [(instance, False)]
     assert cloud.machines.starts == [instance, instance]
@@ -183,6 +185,15 @@ def test_deletion(cloud: SmallCloud) -> None:
     assert cloud.call("ecs", "DescribeDisks")["TotalCount"] == 0
     assert cloud.refused("ecs", "DeleteInstance", InstanceId=instance) == "InvalidInstanceId.NotFound"
     cloud.call("ecs", "DeleteSecurityGroup", SecurityGroupId=group)
+
+
+def test_the_stopped_mode_of_a_running_instance_asks_for_nothing(cloud: SmallCloud) -> None:
+    _, switch, group = cloud.network()
+    instance = cloud.run(switch, group)
+    cloud.call("ecs", "StopInstance", InstanceId=instance, StoppedMode="Not-applicable")
+    eventually(lambda: cloud.status(instance) == "Stopped")
+    cloud.call("ecs", "StopInstance", InstanceId=instance, StoppedMode="StopCharging")
+    eventually(lambda: cloud.status(instance) == "Stopped")
 
 
 def test_a_release_during_a_stop_is_carried_out(cloud: SmallCloud) -> None:

@@ -185,6 +185,9 @@ def test_tags_and_maintenance(cloud: SmallCloud) -> None:
     instance = cloud.run(switch, group)
     given = {"ResourceType": "instance", "ResourceId__1": instance}
     cloud.call("ecs", "TagResources", **given, Tag__1__Key="a", Tag__1__Value="1", Tag__2__Key="b", Tag__2__Value="2")
+    counted = cloud.call("ecs", "DescribeTags", ResourceType="instance", ResourceId=instance)["Tags"]["Tag"]
+    assert counted[0] == {"TagKey": "a", "TagValue": "1", "ResourceTypeCount": {"Instance": 1}}
+    assert cloud.call("ecs", "DescribeTags", ResourceType="image", ResourceId=IMAGE)["Tags"]["Tag"] == []
     cloud.call("ecs", "UntagResources", **given, TagKey__1="b")
     listed = cloud.call("ecs", "ListTagResources", **given)["TagResources"]["TagResource"]
     assert [(row["TagKey"], row["TagValue"]) for row in listed] == [("a", "1")]
@@ -219,3 +222,18 @@ def test_unknown_operations_and_parameters(cloud: SmallCloud) -> None:
     assert cloud.refused("ecs", "LaunchRocket") == "InvalidAction.NotFound"
     assert cloud.refused("ecs", "DescribeInstances", Colour="red") == "InvalidParameter"
     assert cloud.refused("ecs", "DescribeInstances", RegionId="cn-beijing") == "InvalidRegionId.NotFound"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"InstanceId": "i-1"}, "instance/i-1"),
+        ({"InstanceId.1": "i-1", "InstanceId.2": "i-2"}, "instance/i-1"),
+        ({"SecurityGroupId": "sg-1", "InstanceId": "i-1"}, "instance/i-1"),
+        ({"InstanceIds": '["i-1"]'}, "*"),
+        ({}, "*"),
+    ],
+)
+def test_what_ram_policies_are_asked_about(cloud: SmallCloud, parameters: dict[str, str], expected: str) -> None:
+    call = cloud.make_call("ecs", parameters, {})
+    assert cloud.services["ecs"].resource(call) == f"acs:ecs:{REGION}:{cloud.account_id}:{expected}"

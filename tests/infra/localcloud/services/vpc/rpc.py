@@ -101,7 +101,10 @@ class SmallCloud:
         raise AssertionError(f"{action} was accepted: {reply}")
 
     def dispatch(self, service: str, parameters: dict[str, str], headers: dict[str, str]) -> dict[str, Any]:
-        call = Call(
+        return self.services[service].handle(self.make_call(service, parameters, headers))
+
+    def make_call(self, service: str, parameters: dict[str, str], headers: dict[str, str]) -> Call:
+        return Call(
             service=service,
             method="POST",
             host=f"{service}.{REGION}.aliyuncs.com",
@@ -113,7 +116,6 @@ class SmallCloud:
             region=REGION,
             request_id=str(uuid.uuid4()).upper(),
         )
-        return self.services[service].handle(call)
 
     def network(self, block: str = "127.90.0.0/16", switch: str = "127.90.1.0/24") -> tuple[str, str, str]:
         """A VPC with a vSwitch and a security group: their ids."""
