@@ -35,7 +35,8 @@ def plugins() -> list[dict[str, Any]]:
             if plugin.get("resource"):
                 package = file.parent.name
                 plugin.setdefault("name", package.removeprefix("pulumi_").replace("_", "-"))
-                plugin.setdefault("version", importlib.metadata.version(canonical(package)))
+                if "version" not in plugin:
+                    plugin["version"] = importlib.metadata.version(canonical(package))
                 found.setdefault(plugin["name"], plugin)
     return list(found.values())
 

@@ -99,7 +99,7 @@ func runResponse(err error) *pulumirpc.RunResponse {
 	case errors.As(err, &exit) && exit.ExitCode() >= 0:
 		return &pulumirpc.RunResponse{Error: fmt.Sprintf("Program exited with non-zero exit code: %d", exit.ExitCode())}
 	case errors.As(err, &exit):
-		return &pulumirpc.RunResponse{Error: fmt.Sprintf("Program was ended by %v", exit.Sys())}
+		return &pulumirpc.RunResponse{Error: fmt.Sprintf("Program was ended by %v", exit)}
 	default:
 		return &pulumirpc.RunResponse{Error: fmt.Sprintf("Program could not be started: %v", err)}
 	}
