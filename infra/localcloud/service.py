@@ -89,7 +89,11 @@ class Cloud(Protocol):
     directory: Path
     region: str
     account_id: str
-    hypervisor: Hypervisor
+
+    @property
+    def hypervisor(self) -> Hypervisor:
+        """Where machines run."""
+        ...
 
     def service(self, name: str) -> Service:
         """Another service, for calls between services."""
@@ -109,6 +113,20 @@ class Operation:
     method: str = ""
     path: str = ""
     note: str = ""  # what differs from the vendor, for the coverage table
+
+    def match(self, call: Call) -> dict[str, str] | None:
+        """The path parameters when a call is one of this operation, else None.
+
+        RPC: by the ``Action`` parameter or the ``x-acs-action`` header. ROA: by method and path.
+        """
+        if not self.path:
+            action = call.parameters.get("Action") or call.headers.get("x-acs-action", "")
+            return {} if action == self.name else None
+        if self.method != call.method:
+            return None
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path))
+        match = re.fullmatch(pattern, call.path)
+        return match.groupdict() if match else None
 
     def check(self, parameters: Iterable[str]) -> None:
         """Refuses missing and unknown parameters with the vendor's codes."""
@@ -132,6 +150,7 @@ class Service(ABC):
     name: ClassVar[str]  # "ecs"
     versions: ClassVar[tuple[str, ...]] = ()  # API versions, "2014-05-26"
     hosts: ClassVar[tuple[str, ...]]  # regular expressions of full host names, r"ecs(\.[a-z0-9-]+)?\.aliyuncs\.com"
+    ram_code: ClassVar[str] = ""  # what RAM actions begin with where it isn't `name`: "paidlc"
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
@@ -143,6 +162,10 @@ class Service(ABC):
         Raises:
             ApiError: in every refused case, unknown operations included.
         """
+
+    def resource(self, call: Call) -> str:
+        """The resource that RAM policies are asked about: all of the service's, unless a service knows better."""
+        return f"acs:{self.ram_code or self.name}:{call.region}:{self.cloud.account_id}:*"
 
     def start(self) -> None:  # noqa: B027 - optional hook
         """Called once after the state was loaded: take up again what was running."""
@@ -206,7 +229,7 @@ class ApiService(Service):
         action = call.parameters.get("Action") or call.headers.get("x-acs-action", "")
         parameters = {k: v for k, v in call.parameters.items() if k != "Action"}
         for known, handler in self._handlers().items():
-            values = self._match(known, call, action)
+            values = known.match(call)
             if values is None:
                 continue
             known.check(parameters)
@@ -222,13 +245,3 @@ class ApiService(Service):
     def envelope(self, call: Call) -> Reply:
         """What every reply carries; AIRec spells it ``requestId``."""
         return {"RequestId": call.request_id}
-
-    @staticmethod
-    def _match(known: Operation, call: Call, action: str) -> dict[str, str] | None:
-        if not known.path:
-            return {} if action == known.name else None
-        if known.method != call.method:
-            return None
-        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(known.path))
-        match = re.fullmatch(pattern, call.path)
-        return match.groupdict() if match else None

@@ -1,0 +1,5 @@
+"""RAM: roles, policies and what is attached to what."""
+
+from infra.localcloud.services.ram.service import RamService
+
+SERVICE = RamService
