@@ -60,8 +60,8 @@ def split_by_time(
     """Splits by time: the last 15 % of queries test, the 15 % before them validate.
 
     Queries that are asked at the same moment stay together. Queries without times are split by the documents that
-    answer them: queries that share an answer are in the same part. Then the points in time come from interactions, or,
-    when there are no queries either, from documents.
+    answer them: queries that share an answer are in the same part. Then the points in time come from interactions,
+    or, when there are no queries either, from documents.
     """
     validation_from: datetime | None
     test_from: datetime | None

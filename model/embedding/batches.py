@@ -15,8 +15,8 @@ def plan_batches(
     """Indices of the pairs of each batch of an epoch; equal arguments give equal plans.
 
     Pairs of a batch have different anchors and different documents, since each pair's positive is a negative for all
-    others. A pair that fits into no batch of its chunk waits for the next chunk. A last batch of one pair is left out,
-    as it has no negatives.
+    others. A pair that fits into no batch of its chunk waits for the next chunk. A last batch of one pair is left
+    out, as it has no negatives.
 
     Args:
         pairs: All pairs.

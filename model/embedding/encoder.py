@@ -74,7 +74,10 @@ class Encoder:
         # Everything is on disk: a model hub must never be asked, not even for a newer tokenizer.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
 
+        # Bars that redraw themselves fill the job's log.
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers doesn't type it
         folder = Path(path)
         if not (folder / "config.json").is_file():
             raise ModelError(f"{folder}: is no Hugging Face model folder (there is no config.json)")

@@ -1,0 +1,235 @@
+"""Fits the ranker on what users did next, and measures it on what they did after that."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize
+
+from model.data.records import Document, Interaction
+from model.evaluation.metrics import bootstrap, ndcg, recall
+from model.ranking.collaborative import Collaborative
+from model.ranking.features import (
+    EVENT_WEIGHTS,
+    FEATURES,
+    HISTORY,
+    decay,
+    feature_matrix,
+    freshness,
+    history_vector,
+    popularity,
+)
+from model.ranking.lexical import LexicalIndex, hybrid
+from model.ranking.ranker import Ranker, standardise
+
+NEGATIVES = 60
+EVENTS = 1_500
+"""At most so many events are fitted on, and as many measured on."""
+PENALTY = 1e-3
+NEUTRAL = {"airec": 0.5}
+"""Weights of signals that the data can't tell (AIRec's recall isn't in any log), in units of the history's weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextItem:
+    """A user's interaction with an item new to them, and what was known before it.
+
+    Attributes:
+        user_id: Who.
+        history: Earlier interactions, oldest first, at most `HISTORY`.
+        seen: All items of earlier interactions.
+        item_id: The item.
+        time: When, in seconds since 1970.
+        query: What they had searched for.
+        vector: Of the query, when there is one.
+    """
+
+    user_id: str
+    history: tuple[Interaction, ...]
+    seen: frozenset[str]
+    item_id: str
+    time: float
+    query: str | None
+
+
+class Catalogue:
+    """Items with everything that signals are computed from.
+
+    Attributes:
+        items: Item ids, the order of all rows.
+        vectors: Of each item, shape [items, dimension].
+    """
+
+    def __init__(
+        self,
+        documents: Sequence[Document],
+        vectors: npt.NDArray[np.float32],
+        lexical: LexicalIndex,
+        collaborative: Collaborative,
+        half_life_days: float,
+    ) -> None:
+        self.items = [document.id for document in documents]
+        self.vectors = vectors
+        self.rows = {item: row for row, item in enumerate(self.items)}
+        self._lexical = lexical
+        self._collaborative = collaborative
+        self._half_life = half_life_days
+        self._created = np.array(
+            [document.created_at.timestamp() if document.created_at else np.nan for document in documents]
+        )
+        counts = dict(zip(collaborative.items, collaborative.counts, strict=True))
+        self.popularity = popularity([counts.get(item, 0.0) for item in self.items])
+
+    def features(
+        self, event: NextItem, query_vector: npt.NDArray[np.float32] | None, weights: tuple[float, float]
+    ) -> npt.NDArray[np.float64]:
+        """Signals of every item for one event, shape [items, features]."""
+        signals: dict[str, npt.ArrayLike | None] = {
+            "popularity": self.popularity,
+            "freshness": freshness(self._created, event.time),
+        }
+        if event.history:
+            rows = [self.rows[interaction.item_id] for interaction in event.history]
+            times = np.array([interaction.timestamp.timestamp() for interaction in event.history])
+            signals["history"] = self.vectors @ history_vector(self.vectors[rows], times, event.time, self._half_life)
+            faded = decay(times, float(times[-1]), self._half_life)
+            scores = self._collaborative.scores(
+                [
+                    (interaction.item_id, float(weight) * EVENT_WEIGHTS.get(interaction.event, 1.0))
+                    for interaction, weight in zip(event.history, faded, strict=True)
+                ]
+            )
+            signals["collaborative"] = [scores.get(item, 0.0) for item in self.items]
+        if event.query and query_vector is not None:
+            signals["retrieval"] = hybrid(
+                self._lexical.scores(event.query), (self.vectors @ query_vector).astype(np.float64), weights
+            )
+        return feature_matrix(len(self.items), signals)
+
+
+def next_items(
+    interactions: Sequence[Interaction], start: datetime, end: datetime | None, seed: int
+) -> list[NextItem]:
+    """At most `EVENTS` interactions of the period with items that are new to their users."""
+    histories: dict[str, list[Interaction]] = {}
+    for interaction in sorted(interactions, key=lambda i: (i.timestamp, i.user_id, i.item_id)):
+        histories.setdefault(interaction.user_id, []).append(interaction)
+    found = []
+    for user, history in histories.items():
+        seen: set[str] = set()
+        for place, interaction in enumerate(history):
+            time = interaction.timestamp
+            if interaction.item_id not in seen and start <= time and (end is None or time < end):
+                past = tuple(history[max(0, place - HISTORY) : place])
+                found.append(
+                    NextItem(user, past, frozenset(seen), interaction.item_id, time.timestamp(), interaction.query)
+                )
+            seen.add(interaction.item_id)
+    chance = random.Random(seed)
+    return found if len(found) <= EVENTS else chance.sample(found, EVENTS)
+
+
+def fit(
+    catalogue: Catalogue,
+    events: Sequence[NextItem],
+    query_vectors: Mapping[str, npt.NDArray[np.float32]],
+    weights: tuple[float, float],
+    version: str,
+    seed: int,
+) -> Ranker:
+    """Fits pairwise logistic regression: the item taken against sampled ones, half of them popular.
+
+    Weights are not below 0: a signal that speaks against an item on a sample of this size is chance.
+
+    Args:
+        catalogue: Signals from before the events.
+        events: What to learn.
+        query_vectors: By query text.
+        weights: Of BM25 and vector in the retrieval signal.
+        version: Of the artifact.
+        seed: Source of chance.
+    """
+    chance = np.random.default_rng(seed)
+    shares = catalogue.popularity + 1e-3
+    shares = shares / shares.sum()
+    rows: list[npt.NDArray[np.float64]] = []
+    for event in events:
+        query_vector = query_vectors.get(event.query) if event.query else None
+        features = catalogue.features(event, query_vector, weights)
+        count = min(NEGATIVES // 2, len(catalogue.items))
+        drawn = np.concatenate(
+            [
+                chance.choice(len(catalogue.items), count, p=shares),
+                chance.integers(0, len(catalogue.items), count),
+            ]
+        )
+        target = catalogue.rows[event.item_id]
+        known = {catalogue.rows[item] for item in event.seen}
+        drawn = np.array([row for row in drawn if row != target and row not in known], dtype=np.int64)
+        if len(drawn):
+            rows.append(features[np.concatenate([[target], drawn])])
+    means, scales = standardise(rows)
+    standard = [np.nan_to_num((found - means) / scales, nan=0.0) for found in rows]
+    differences = (
+        np.concatenate([found[0] - found[1:] for found in standard]) if standard else np.zeros((0, len(FEATURES)))
+    )
+
+    def loss(given: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        margins = differences @ given
+        # log(1 + exp(-m)) and its slope, without overflow.
+        value = np.logaddexp(0.0, -margins).mean() + PENALTY * given @ given
+        slope = -1.0 / (1.0 + np.exp(np.clip(margins, -500, 500)))
+        return float(value), (differences.T @ slope) / len(differences) + 2 * PENALTY * given
+
+    if len(differences):
+        start = np.full(len(FEATURES), 0.1)
+        result: Any = optimize.minimize(
+            loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 20.0)] * len(FEATURES)
+        )
+        learnt = np.asarray(result.x, dtype=np.float64)
+    else:
+        learnt = np.ones(len(FEATURES))
+    # What the log never shows has no standard: it is taken on its own scale of [0, 1].
+    there = np.zeros(len(FEATURES), dtype=bool)
+    for found in rows:
+        there |= ~np.isnan(found).all(axis=0)
+    history = float(learnt[FEATURES.index("history")])
+    for column, name in enumerate(FEATURES):
+        if not there[column]:
+            learnt[column] = NEUTRAL.get(name, 1.0) * max(history, 0.1)
+    return Ranker(FEATURES, learnt, means, scales, version)
+
+
+def measure(
+    catalogue: Catalogue, ranker: Ranker, events: Sequence[NextItem], seed: int
+) -> dict[str, dict[str, float]]:
+    """nDCG@10 and hit rate at 10 of the next item among all unseen items, for the ranker and for popularity.
+
+    Queries aren't used: this measures recommendation, not search.
+
+    Returns:
+        By system, the metrics; `difference` has the paired interval of nDCG@10.
+    """
+    values: dict[str, list[float]] = {"ranker": [], "popularity": []}
+    hits: dict[str, list[float]] = {"ranker": [], "popularity": []}
+    for event in events:
+        features = catalogue.features(event, None, (0.5, 0.5))
+        systems = {"ranker": ranker.score(features), "popularity": catalogue.popularity.copy()}
+        grades = {event.item_id: 1}
+        for name, scores in systems.items():
+            scores[[catalogue.rows[item] for item in event.seen]] = -np.inf
+            best = np.argsort(-scores, kind="stable")[:10]
+            ranking = [catalogue.items[row] for row in best]
+            values[name].append(ndcg(ranking, grades, 10))
+            hits[name].append(recall(ranking, grades, 10))
+    if not events:
+        return {}
+    low, high = bootstrap(np.array(values["ranker"]) - np.array(values["popularity"]), seed)
+    found = {
+        name: {"ndcg@10": float(np.mean(values[name])), "hit_rate@10": float(np.mean(hits[name]))} for name in values
+    }
+    return found | {"difference": {"low": low, "high": high, "events": float(len(events))}}
