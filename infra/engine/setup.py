@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import sys
@@ -157,6 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object with the time of every step")
     options = parser.parse_args(arguments)
     paths, progress = Paths.of_environment(), Progress()
+    leave_local_cloud(paths)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with exclusive(paths.cache / "setup.lock", lambda text: print(text, file=sys.stderr)):
@@ -173,6 +175,17 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps(document(paths, engine, progress)))
     return 0
+
+
+def leave_local_cloud(paths: Paths) -> None:
+    """Drop what ``eval "$(scripts/env)"`` has set: package registries are not behind the local cloud's proxy."""
+    if not Path(os.environ.get("SSL_CERT_FILE", "/")).is_relative_to(paths.state):
+        return
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        os.environ.pop(name, None)
+        os.environ.pop(name.lower(), None)
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        os.environ.pop(name, None)
 
 
 def document(paths: Paths, engine: Engine, progress: Progress) -> dict[str, object]:
