@@ -70,12 +70,9 @@ def measure(paths: Paths, runs: int) -> dict[str, Any]:
     resources = _resources(paths, variables)
     empty = paths.state / "bench"
     empty_variables = _empty_project(paths, empty, resources, variables)
-    setup = [str(paths.tree / "scripts/setup")]
     figures: dict[str, Any] = {
         "resources": resources,
-        "setup_warm": _spread(
-            [_timed([str(paths.tree / "scripts/setup")], paths.tree, variables) for _ in range(runs)]
-        ),
+        "setup_warm": _spread([_timed(["scripts/setup"], paths.tree, variables) for _ in range(runs)]),
     }
     for name, options in (("preview", ["preview"]), ("up", ["up", "--yes", "--skip-preview"])):
         command = ["pulumi", *options, "--non-interactive", "--expect-no-changes", "--stack"]
