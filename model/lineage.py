@@ -5,16 +5,16 @@ import json
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-_FOLDERS = ("model", "serving/torchserve")
+_SOURCES = ("model/**/*.py", "serving/torchserve/handler.py")
 
 
 def code_digest() -> str:
     """SHA-256 over the sources that decide what a training run makes."""
     hashed = hashlib.sha256()
-    for folder in _FOLDERS:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            hashed.update(f"{path.relative_to(ROOT).as_posix()} {len(path.read_bytes())}\n".encode())
-            hashed.update(path.read_bytes())
+    for path in sorted(path for pattern in _SOURCES for path in ROOT.glob(pattern)):
+        content = path.read_bytes()
+        hashed.update(f"{path.relative_to(ROOT).as_posix()} {len(content)}\n".encode())
+        hashed.update(content)
     return hashed.hexdigest()
 
 

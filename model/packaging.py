@@ -12,6 +12,15 @@ MODEL_NAME = "custom_emb"
 ROOT = Path(__file__).parent.parent
 HANDLER = ROOT / "serving" / "torchserve" / "handler.py"
 _CODE = ("model/__init__.py", "model/embedding/__init__.py", "model/embedding/encoder.py")
+_SERVING = """\
+# How TorchServe runs the model; in the archive, so that it holds for every version of it.
+minWorkers: 1
+maxWorkers: 1
+# Requests that arrive within 10 ms are encoded together.
+batchSize: 16
+maxBatchDelay: 10
+responseTimeout: 60
+"""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -46,10 +55,13 @@ def package(model: Path, version: str, output: Path) -> Path:
         for name in _CODE:
             (extra / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, extra / name)
+        serving = Path(temporary, "model-config.yaml")
+        serving.write_text(_SERVING, encoding="utf-8")
         command = [
             *(sys.executable, "-c", "from model_archiver.model_packaging import generate_model_archive as g; g()"),
             *("--model-name", MODEL_NAME, "--version", version, "--handler", str(HANDLER)),
             *("--extra-files", str(extra), "--export-path", str(built), "--archive-format", "no-archive"),
+            *("--config-file", str(serving)),
         ]
         # The archiver works in a folder of the shared temporary folder, named after the model.
         environment = {**os.environ, "TMPDIR": str(work)}

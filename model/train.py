@@ -9,14 +9,14 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from model.data import DataError, DataSet, Document, Interaction, Judgment, Query, document_text, open_dataset
-from model.data.split import Split, split_by_time
+from model.data import DataError, DataSet, open_dataset
+from model.data.corpus import Corpus
 from model.embedding.base import DEFAULT_BASE, BaseModel, find_base
 from model.embedding.card import model_card
 from model.embedding.encoder import Encoder, ModelError
@@ -26,39 +26,12 @@ from model.embedding.validation import validation_set
 from model.lineage import code_digest, file_digest, training_digest
 from model.packaging import PackagingError, package
 from model.parameters import ParameterError, TrainingParameters, read_parameters
-from model.ranking.collaborative import Collaborative
-from model.ranking.features import EVENT_WEIGHTS
-from model.ranking.lexical import LexicalIndex
-from model.ranking.training import Catalogue, fit, measure, next_items
+from model.ranking.training import ItemIndex, fit, measure, next_items, summarise
 
 MANIFEST = "MANIFEST.json"
 CHECKPOINT = "checkpoint"
 HYBRID_WEIGHTS = (0.3, 0.7)
 """Of BM25 and vector in the retrieval signal that the ranker is fitted on: the stack's default."""
-
-
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """A data set in memory, with its split."""
-
-    digest: str
-    documents: list[Document]
-    interactions: list[Interaction]
-    queries: list[Query]
-    judgments: list[Judgment]
-    split: Split
-
-    @classmethod
-    def read(cls, dataset: DataSet) -> "Corpus":
-        """Reads everything; raises what `DataSet` raises."""
-        documents, interactions = list(dataset.documents()), list(dataset.interactions())
-        queries, judgments = list(dataset.queries()), list(dataset.judgments())
-        split = split_by_time(documents, interactions, queries, judgments)
-        return cls(dataset.digest, documents, interactions, queries, judgments, split)
-
-    def texts(self) -> list[str]:
-        """What the encoder reads of each document."""
-        return [document_text(document.title, document.text) for document in self.documents]
 
 
 def main() -> int:
@@ -100,11 +73,24 @@ def main() -> int:
 
 
 def run(
-    dataset: DataSet, base: BaseModel, parameters: TrainingParameters, output: Path, version: str | None = None
+    dataset: DataSet,
+    base: BaseModel,
+    parameters: TrainingParameters,
+    output: Path,
+    version: str | None = None,
+    report: Callable[[str], None] = lambda line: print(line, flush=True),
 ) -> dict[str, Any]:
     """Makes the artifact: `model/`, `metrics.json`, ranker, neighbours and `custom_emb.mar`.
 
     MANIFEST.json is written last: a folder with one is complete. One that names the same digest is left as it is.
+
+    Args:
+        dataset: What to learn from.
+        base: Where to start.
+        parameters: Settings.
+        output: Folder of the artifact.
+        version: Name of the artifact; None computes it from the inputs.
+        report: Gets a line now and then; printed at once by default, so that `pulumi up` shows it while the job runs.
 
     Returns:
         The manifest.
@@ -166,47 +152,33 @@ def run(
     return manifest
 
 
-def report(line: str) -> None:
-    """Prints a line at once: `pulumi up` shows it while the job runs."""
-    print(line, flush=True)
-
-
 def _rank(
     corpus: Corpus, encoder: Encoder, parameters: TrainingParameters, version: str, output: Path
 ) -> dict[str, Any]:
     """Fits and measures the ranker, writes it and the collaborative neighbours of all interactions."""
-    texts = corpus.texts()
-    vectors = encoder.encode(texts)
-    lexical = LexicalIndex(texts)
-    events = [
-        (i.user_id, i.item_id, i.timestamp.timestamp(), EVENT_WEIGHTS.get(i.event, 1.0)) for i in corpus.interactions
-    ]
-    split, half_life = corpus.split, parameters.half_life_days
-    metrics: dict[str, Any] = {}
-
-    def catalogue(until: float) -> Catalogue:
-        known = [event for event in events if event[2] < until]
-        return Catalogue(corpus.documents, vectors, lexical, Collaborative.build(known, until, half_life), half_life)
-
+    index = ItemIndex.build(corpus, encoder.encode(corpus.texts()), parameters.half_life_days)
+    split = corpus.split
     past = sorted(i.timestamp for i in corpus.interactions if split.known(i.timestamp))
     if split.validation_from and split.test_from and past:
         # Neighbours from the first half of the past, weights from its second half, measured after the test's start.
         middle = past[len(past) // 2]
-        fitted = next_items(corpus.interactions, middle, split.validation_from, parameters.seed)
-        asked = sorted({event.query for event in fitted if event.query})
-        query_vectors = dict(zip(asked, encoder.encode(asked, kind="query"), strict=True))
-        ranker = fit(catalogue(middle.timestamp()), fitted, query_vectors, HYBRID_WEIGHTS, version, parameters.seed)
+        events = next_items(corpus.interactions, middle, split.validation_from, parameters.seed)
+        asked = sorted({event.query for event in events if event.query})
+        vectors = dict(zip(asked, encoder.encode(asked, kind="query"), strict=True))
+        ranker = fit(index.as_of(middle.timestamp()), events, vectors, HYBRID_WEIGHTS, version, parameters.seed)
         tested = next_items(corpus.interactions, split.test_from, None, parameters.seed)
         metrics = {
             "weights": dict(zip(ranker.names, (round(float(w), 4) for w in ranker.weights), strict=True)),
-            "fitted_events": len(fitted),
-            "test": measure(catalogue(split.test_from.timestamp()), ranker, tested, parameters.seed),
+            "fitted_events": len(events),
+            "next_item": summarise(
+                measure(index.as_of(split.test_from.timestamp()), ranker, tested), parameters.seed
+            ),
         }
     else:
-        ranker = fit(catalogue(0.0), [], {}, HYBRID_WEIGHTS, version, parameters.seed)
+        ranker = fit(index.as_of(0.0), [], {}, HYBRID_WEIGHTS, version, parameters.seed)
         metrics = {"weights": "equal: there are no interactions to learn from"}
-    now = max((event[2] for event in events), default=0.0)
-    _replace(output / "collaborative.npz", Collaborative.build(events, now, half_life).save)
+    now = max((i.timestamp.timestamp() for i in corpus.interactions), default=0.0)
+    _replace(output / "collaborative.npz", index.collaborative(now, inclusive=True).save)
     _replace(output / "ranker.json", ranker.save)
     return metrics
 

@@ -21,7 +21,7 @@ def grades_of(judgments: Sequence[Judgment]) -> dict[str, dict[str, int]]:
 
 
 def rank(
-    scores: npt.NDArray[np.float32], queries: Sequence[Query], items: Sequence[str], depth: int = DEPTH
+    scores: npt.NDArray[np.floating], queries: Sequence[Query], items: Sequence[str], depth: int = DEPTH
 ) -> dict[str, list[str]]:
     """Best items for each query; equal scores keep the order of `items`.
 

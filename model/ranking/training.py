@@ -4,13 +4,14 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import optimize
 
-from model.data.records import Document, Interaction
+from model.data.corpus import Corpus
+from model.data.records import Interaction
 from model.evaluation.metrics import bootstrap, ndcg, recall
 from model.ranking.collaborative import Collaborative
 from model.ranking.features import (
@@ -56,28 +57,59 @@ class NextItem:
     query: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ItemIndex:
+    """What stays the same about items at all points in time.
+
+    Attributes:
+        corpus: Documents and interactions.
+        vectors: Of each document, shape [documents, dimension].
+        lexical: BM25 over the documents.
+        half_life_days: Of interactions.
+    """
+
+    corpus: Corpus
+    vectors: npt.NDArray[np.float32]
+    lexical: LexicalIndex
+    half_life_days: float
+
+    @classmethod
+    def build(cls, corpus: Corpus, vectors: npt.NDArray[np.float32], half_life_days: float) -> "ItemIndex":
+        """Indexes the words of the documents."""
+        return cls(corpus, vectors, LexicalIndex(corpus.texts()), half_life_days)
+
+    def collaborative(self, now: float, *, inclusive: bool = False) -> Collaborative:
+        """Neighbours from the interactions before a point in time (or up to it)."""
+        events = (
+            (i.user_id, i.item_id, i.timestamp.timestamp(), EVENT_WEIGHTS.get(i.event, 1.0))
+            for i in self.corpus.interactions
+        )
+        known = [event for event in events if event[2] < now or (inclusive and event[2] == now)]
+        return Collaborative.build(known, now, self.half_life_days)
+
+    def as_of(self, now: float) -> "Catalogue":
+        """The items with the signals that were known before a point in time."""
+        return Catalogue(self, self.collaborative(now))
+
+
 class Catalogue:
-    """Items with everything that signals are computed from.
+    """Items with everything that signals are computed from, as of a point in time.
 
     Attributes:
         items: Item ids, the order of all rows.
         vectors: Of each item, shape [items, dimension].
+        rows: Row of each item.
+        popularity: The popularity signal of each item.
     """
 
-    def __init__(
-        self,
-        documents: Sequence[Document],
-        vectors: npt.NDArray[np.float32],
-        lexical: LexicalIndex,
-        collaborative: Collaborative,
-        half_life_days: float,
-    ) -> None:
+    def __init__(self, index: ItemIndex, collaborative: Collaborative) -> None:
+        documents = index.corpus.documents
         self.items = [document.id for document in documents]
-        self.vectors = vectors
+        self.vectors = index.vectors
         self.rows = {item: row for row, item in enumerate(self.items)}
-        self._lexical = lexical
+        self._lexical = index.lexical
         self._collaborative = collaborative
-        self._half_life = half_life_days
+        self._half_life = index.half_life_days
         self._created = np.array(
             [document.created_at.timestamp() if document.created_at else np.nan for document in documents]
         )
@@ -141,7 +173,9 @@ def fit(
     version: str,
     seed: int,
 ) -> Ranker:
-    """Fits pairwise logistic regression: the item taken against sampled ones, half of them popular.
+    """Fits pairwise logistic regression: the item taken against others, drawn evenly.
+
+    Drawing them by popularity would teach the ranker that popularity doesn't matter.
 
     Weights are not below 0: a signal that speaks against an item on a sample of this size is chance.
 
@@ -154,19 +188,11 @@ def fit(
         seed: Source of chance.
     """
     chance = np.random.default_rng(seed)
-    shares = catalogue.popularity + 1e-3
-    shares = shares / shares.sum()
     rows: list[npt.NDArray[np.float64]] = []
     for event in events:
         query_vector = query_vectors.get(event.query) if event.query else None
         features = catalogue.features(event, query_vector, weights)
-        count = min(NEGATIVES // 2, len(catalogue.items))
-        drawn = np.concatenate(
-            [
-                chance.choice(len(catalogue.items), count, p=shares),
-                chance.integers(0, len(catalogue.items), count),
-            ]
-        )
+        drawn = chance.integers(0, len(catalogue.items), NEGATIVES)
         target = catalogue.rows[event.item_id]
         known = {catalogue.rows[item] for item in event.seen}
         drawn = np.array([row for row in drawn if row != target and row not in known], dtype=np.int64)
@@ -204,18 +230,18 @@ def fit(
     return Ranker(FEATURES, learnt, means, scales, version)
 
 
-def measure(
-    catalogue: Catalogue, ranker: Ranker, events: Sequence[NextItem], seed: int
-) -> dict[str, dict[str, float]]:
-    """nDCG@10 and hit rate at 10 of the next item among all unseen items, for the ranker and for popularity.
+Measured: TypeAlias = dict[str, dict[str, npt.NDArray[np.float64]]]
+"""By system and metric, one value for each event."""
+
+
+def measure(catalogue: Catalogue, ranker: Ranker, events: Sequence[NextItem]) -> Measured:
+    """nDCG@10 and hit rate at 10 of the next item among all items new to the user, for the ranker and for popularity.
 
     Queries aren't used: this measures recommendation, not search.
-
-    Returns:
-        By system, the metrics; `difference` has the paired interval of nDCG@10.
     """
-    values: dict[str, list[float]] = {"ranker": [], "popularity": []}
-    hits: dict[str, list[float]] = {"ranker": [], "popularity": []}
+    values: dict[str, dict[str, list[float]]] = {
+        name: {"ndcg@10": [], "hit_rate@10": []} for name in ("ranker", "popularity")
+    }
     for event in events:
         features = catalogue.features(event, None, (0.5, 0.5))
         systems = {"ranker": ranker.score(features), "popularity": catalogue.popularity.copy()}
@@ -224,12 +250,16 @@ def measure(
             scores[[catalogue.rows[item] for item in event.seen]] = -np.inf
             best = np.argsort(-scores, kind="stable")[:10]
             ranking = [catalogue.items[row] for row in best]
-            values[name].append(ndcg(ranking, grades, 10))
-            hits[name].append(recall(ranking, grades, 10))
+            values[name]["ndcg@10"].append(ndcg(ranking, grades, 10))
+            values[name]["hit_rate@10"].append(recall(ranking, grades, 10))
+    return {name: {metric: np.array(found) for metric, found in by.items()} for name, by in values.items()}
+
+
+def summarise(measured: Measured, seed: int) -> dict[str, Any]:
+    """Means by system, and the paired interval of the ranker's gain in nDCG@10 over popularity."""
+    events = len(measured["ranker"]["ndcg@10"])
     if not events:
-        return {}
-    low, high = bootstrap(np.array(values["ranker"]) - np.array(values["popularity"]), seed)
-    found = {
-        name: {"ndcg@10": float(np.mean(values[name])), "hit_rate@10": float(np.mean(hits[name]))} for name in values
-    }
-    return found | {"difference": {"low": low, "high": high, "events": float(len(events))}}
+        return {"events": 0}
+    low, high = bootstrap(measured["ranker"]["ndcg@10"] - measured["popularity"]["ndcg@10"], seed)
+    means = {name: {metric: float(found.mean()) for metric, found in by.items()} for name, by in measured.items()}
+    return {**means, "gain": {"low": low, "high": high}, "events": events}
