@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command(options)
     except (daemon.DaemonError, OSError, ValueError, sqlite3.Error) as error:
-        print(f"localcloud: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -90,7 +90,7 @@ def _start(options: argparse.Namespace) -> int:
 
 
 def _serve(paths: StatePaths, port: int) -> int:
-    with daemon.registered(paths) as announce:
+    with daemon.registered(paths, port) as announce:
         daemon.check_port(port)
         cloud_secrets = [client_environment(paths.state)["ALIBABA_CLOUD_ACCESS_KEY_SECRET"]]
         handler = open_log(paths.log, cloud_secrets)

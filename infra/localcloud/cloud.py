@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from infra.localcloud import hypervisor
 from infra.localcloud.credentials import load_credentials
 from infra.localcloud.faults import Faults
 from infra.localcloud.gateway import Gateway
@@ -35,7 +35,7 @@ class LocalCloud:
         *,
         region: str = DEFAULT_REGION,
         services: Sequence[type[Service]] | None = None,
-        hypervisor: Hypervisor | None = None,
+        machines: Hypervisor | None = None,
     ) -> None:
         self.paths = StatePaths(state)
         self.directory = self.paths.directory
@@ -45,7 +45,7 @@ class LocalCloud:
         self.store = Store(self.paths.store)
         self.keys = AccessKeys(self.store, self.credentials)
         self.faults = Faults(self.store)
-        self._given_hypervisor = hypervisor
+        self._given_hypervisor = machines
         self._services = {each.name: each(self) for each in (discover() if services is None else services)}
         self.gateway = Gateway(self, self.services, Verifier(self.keys), self.faults)
 
@@ -54,8 +54,7 @@ class LocalCloud:
         """The hypervisor, started by its first use."""
         if self._given_hypervisor is not None:
             return self._given_hypervisor
-        module = importlib.import_module("infra.localcloud.hypervisor")
-        return cast("Hypervisor", module.create(self.paths.machines))
+        return hypervisor.create(self.directory)
 
     @property
     def services(self) -> list[Service]:
@@ -72,7 +71,7 @@ class LocalCloud:
 
     def start(self) -> None:
         """Takes up what was running: the hypervisor first, then every service."""
-        machines = self.hypervisor.machines() if hasattr(self, "hypervisor") else []
+        machines = self.hypervisor.machines()
         LOG.info("starting services %s, %d machines known", ", ".join(self._services), len(machines))
         for service in self.services:
             service.start()

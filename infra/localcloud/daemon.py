@@ -12,9 +12,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Process:
 
     pid: int
     port: int
+    ready: bool = False  # services have taken up what was running
 
 
 def running(paths: StatePaths) -> Process | None:
@@ -48,15 +49,15 @@ def running(paths: StatePaths) -> Process | None:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 text = file.read()
-                return Process(**json.loads(text)) if text else Process(0, 0)
+                return Process(**json.loads(text)) if text else Process(0, 0)  # it registers right now
     except FileNotFoundError:
         pass
     return None
 
 
 @contextmanager
-def registered(paths: StatePaths) -> Iterator[Any]:
-    """Holds the lock that says "running"; call what it yields with the port.
+def registered(paths: StatePaths, port: int) -> Iterator[Callable[[int], None]]:
+    """Holds the lock that says "running"; call what it yields with the port once everything is ready.
 
     Raises:
         DaemonError: another process holds it.
@@ -68,13 +69,14 @@ def registered(paths: StatePaths) -> Iterator[Any]:
         except BlockingIOError as error:
             raise DaemonError(f"a local cloud runs on {paths.state} already") from error
 
-        def announce(port: int) -> None:
+        def write(process: Process) -> None:
             file.seek(0)
             file.truncate()
-            file.write(json.dumps({"pid": os.getpid(), "port": port}))
+            file.write(json.dumps(asdict(process)))
             file.flush()
 
-        yield announce
+        write(Process(os.getpid(), port))
+        yield lambda bound: write(Process(os.getpid(), bound, ready=True))
 
 
 def start(paths: StatePaths, port: int) -> tuple[Process, bool]:
@@ -195,7 +197,7 @@ def _healthy(paths: StatePaths, child: subprocess.Popen[bytes] | None) -> Proces
         if child is not None and child.poll() is not None:
             raise DaemonError(f"the local cloud did not start: {_last_line(paths.output)}")
         known = running(paths)
-        if known is not None and known.port:
+        if known is not None and known.ready:
             try:
                 health(paths)
             except (OSError, ValueError, http.client.HTTPException):
@@ -212,7 +214,7 @@ def _healthy(paths: StatePaths, child: subprocess.Popen[bytes] | None) -> Proces
 
 def _last_line(path: Path) -> str:
     lines = path.read_text(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("localcloud: ") if lines else "it ended without a word"
+    return lines[-1].removeprefix("error: ") if lines else "it ended without a word"
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -59,8 +59,3 @@ class StatePaths:
     def spool(self) -> Path:
         """Bodies of requests on their way."""
         return self.directory / "spool"
-
-    @property
-    def machines(self) -> Path:
-        """The hypervisor's folder."""
-        return self.directory / "machines"

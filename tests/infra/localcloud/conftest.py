@@ -83,7 +83,7 @@ class Running:
 @contextmanager
 def running(state: Path, services: tuple[type[Service], ...] = SERVICES) -> Iterator[Running]:
     """Runs a local cloud for the block."""
-    cloud = LocalCloud(state, services=services, hypervisor=NoMachines())
+    cloud = LocalCloud(state, services=services, machines=NoMachines())
     server = Server(cloud, 0)
     started = threading.Event()
     loop = asyncio.new_event_loop()

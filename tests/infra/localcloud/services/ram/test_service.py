@@ -85,7 +85,7 @@ def test_the_life_of_a_policy(led: Any) -> None:
         ('{"Version": "2", "Statement": []}', "Version"),
         ('{"Version": "1", "Statement": [{"Effect": "Allow", "Action": "oss:*"}]}', "Resource"),
         (
-            '{"Version": "1", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Sometimes":{}}}]}',
+            '{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Sometimes":{}}}]}',
             "Sometimes is not supported",
         ),
     ],
