@@ -21,7 +21,7 @@ cd /opt/ragrec/code
 python -c 'import transformers, safetensors, model_archiver' \\
   || python -m pip install --require-hashes -r requirements.lock
 exec python -m model.train --data /mnt/raw --output /mnt/artifacts/{artifact} \\
-  --base-model {base_model} --parameters {parameters}
+  --base-model {base_model} --parameters {parameters} --version {digest}
 """
 
 
@@ -54,6 +54,7 @@ class Training(pulumi.ComponentResource):
                 command=_SCRIPT.format(
                     archive=f"/mnt/{args.code.key}",
                     artifact=short(self.digest),
+                    digest=self.digest,
                     base_model=shlex.quote(base_model),
                     parameters=shlex.quote(json.dumps(stack.training.parameters, sort_keys=True)),
                 ),
