@@ -52,6 +52,16 @@ class Processes:
             running = list(self._running)
         for process in running:
             end(process)
+        # A step may have started programs without telling.
+        for child in children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
+
+
+def children() -> list[int]:
+    """The processes that this one has started and that still run."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    return [int(pid) for task in tasks for pid in task.read_text().split()]
 
 
 def end(process: subprocess.Popen[str]) -> None:

@@ -45,8 +45,10 @@ class Engine:
 
     def programs(self, paths: Paths) -> Path | None:
         """The folder of the built programs, for PATH; None where all of them were there already."""
+        if not self.built:
+            return None
         folder = join(paths, self.built) / "bin"
-        return folder if self.built and folder.exists() else None
+        return folder if folder.exists() else None
 
     def plugins(self, paths: Paths) -> Path:
         """The folder of plugins, for Pulumi's home."""

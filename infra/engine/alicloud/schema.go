@@ -23,11 +23,13 @@ func packageSpec(info tfbridge.ProviderInfo) schema.PackageSpec {
 		DisplayName: info.DisplayName,
 		Description: info.Description,
 		License:     info.License,
-		Types:       builder.types,
-		Resources:   map[string]schema.ResourceSpec{},
-		Functions:   map[string]schema.FunctionSpec{},
+		// The module of "alicloud:ecs/instance:Instance" is ecs.
+		Meta:      &schema.MetadataSpec{ModuleFormat: "(.*)(?:/[^/]*)"},
+		Types:     builder.types,
+		Resources: map[string]schema.ResourceSpec{},
+		Functions: map[string]schema.FunctionSpec{},
 	}
-	config := builder.object("alicloud:config/", info.P.Schema(), info.Config, anyProperty)
+	config := builder.object("alicloud:config/config:", info.P.Schema(), info.Config, anyProperty)
 	spec.Config = schema.ConfigSpec{Variables: config.Properties}
 	spec.Provider = schema.ResourceSpec{InputProperties: config.Properties}
 	for name, resource := range info.Resources {
@@ -65,7 +67,7 @@ func (b specBuilder) object(
 		}
 		pulumiName := tfbridge.TerraformToPulumiNameV2(name, properties, fields)
 		object.Properties[pulumiName] = schema.PropertySpec{
-			TypeSpec:           b.typeOf(token+strings.ToUpper(pulumiName[:1])+pulumiName[1:], property, fields[name]),
+			TypeSpec:           b.typeOf(nested(token, pulumiName), property, fields[name]),
 			DeprecationMessage: property.Deprecated(),
 			Secret:             property.Sensitive(),
 		}
@@ -75,6 +77,15 @@ func (b specBuilder) object(
 		return true
 	})
 	return object
+}
+
+// nested is the token of the object type of a property: "m:ecs/instance:Instance" and "dataDisks" make
+// "m:ecs/InstanceDataDisks:InstanceDataDisks".
+func nested(token, property string) string {
+	module, name, _ := strings.Cut(token, "/")
+	_, name, _ = strings.Cut(name, ":")
+	name += strings.ToUpper(property[:1]) + property[1:]
+	return module + "/" + name + ":" + name
 }
 
 // typeOf is the type of a property; token names the object type of a nested block.
