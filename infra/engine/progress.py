@@ -62,6 +62,7 @@ class Progress:
         """Write to `stream`, by default standard error: standard output belongs to ``--json``."""
         self.stream = stream or sys.stderr
         self.steps: list[Step] = []
+        self.started = time.monotonic()
         self._terminal = self.stream.isatty()
         self._interval = TERMINAL_SECONDS if self._terminal else interval
         self._lock = threading.Lock()
