@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pulumi.runtime import rpc
 
 from infra.resources import training_job
-from infra.resources.cloud import CloudSettings
+from infra.resources.cloud import dlc_client
 from infra.resources.training_job import (
     DataSource,
     TrainingError,
@@ -28,13 +28,7 @@ from infra.resources.training_job import (
     validate,
 )
 from serving.clients.openapi import ApiError
-from tests.infra.localcloud.services.pai_dlc.conftest import (  # noqa: F401 - fixtures
-    TestCloud,
-    client_fixture,
-    cloud_fixture,
-    service_fixture,
-)
-from tests.infra.localcloud.services.roa import REGION
+from tests.infra.resources.local_cloud import BUCKET, SETTINGS, Local, local_fixture  # noqa: F401 - a fixture
 
 UNKNOWN = rpc.deserialize_property(rpc.UNKNOWN, True)
 DIGEST = "0123456789ab" + "c" * 52
@@ -53,28 +47,24 @@ def properties(digest: str = DIGEST, then: str = FINISH, **changes: Any) -> dict
         image="registry/image:1",
         instance_type="ecs.g6.large",
         data_sources=[
-            DataSource("oss://data.oss-cn-hangzhou-internal.aliyuncs.com/artifacts/", "/mnt/artifacts", "RW")
+            DataSource(f"oss://{BUCKET}.oss-cn-hangzhou-internal.aliyuncs.com/artifacts/", "/mnt/artifacts", "RW")
         ],
         max_minutes=5,
-        bucket="data",
+        bucket=BUCKET,
         prefix=f"artifacts/{short}/",
     )
     return {**asdict(args), **changes}
 
 
 @pytest.fixture
-def provider(cloud: TestCloud, client: Client, monkeypatch: pytest.MonkeyPatch) -> TrainingJobProvider:
-    (cloud.buckets / "data/artifacts").mkdir(parents=True)
+def client(local: Local) -> Client:
+    return dlc_client(SETTINGS)
 
-    def read(_client: object, bucket: str, key: str) -> bytes | None:
-        if not (cloud.buckets / bucket).exists():
-            raise ApiError("read", 404, "NoSuchBucket", "gone")
-        path = cloud.buckets / bucket / key
-        return path.read_bytes() if path.exists() else None
 
-    monkeypatch.setattr(training_job, "read_object", read)
+@pytest.fixture
+def provider(local: Local, monkeypatch: pytest.MonkeyPatch) -> TrainingJobProvider:
     monkeypatch.setattr(training_job, "_POLL_S", 0.1)
-    monkeypatch.setattr(TrainingJobProvider, "settings", CloudSettings(REGION, "HTTP"))
+    monkeypatch.setattr(TrainingJobProvider, "settings", SETTINGS)
     return TrainingJobProvider()
 
 
@@ -103,7 +93,7 @@ def test_a_job_trains_and_its_progress_shows(provider: TrainingJobProvider, said
 def test_an_equal_digest_is_not_trained_again(
     provider: TrainingJobProvider,
     client: Client,
-    cloud: TestCloud,
+    local: Local,
 ) -> None:
     first = provider.create(properties()).outs
     again = provider.create(properties(then="exit 1")).outs
@@ -148,7 +138,7 @@ def test_a_failed_job_says_why_and_is_replaced_next_time(provider: TrainingJobPr
 
 
 def test_a_job_without_an_artifact_is_a_failure(provider: TrainingJobProvider) -> None:
-    with pytest.raises(TrainingError, match=r"left no oss://data/artifacts/0123456789ab/MANIFEST\.json"):
+    with pytest.raises(TrainingError, match=r"left no oss://ragrec-test-data/artifacts/0123456789ab/MANIFEST\.json"):
         provider.create(properties(then="true"))
 
 
@@ -160,7 +150,7 @@ def test_a_refused_job_is_an_error_in_one_line(provider: TrainingJobProvider) ->
 def test_a_new_digest_trains_and_removes_the_old_record(
     provider: TrainingJobProvider,
     client: Client,
-    cloud: TestCloud,
+    local: Local,
 ) -> None:
     old = provider.create(properties()).outs
     other = "f" * 64
@@ -168,10 +158,10 @@ def test_a_new_digest_trains_and_removes_the_old_record(
     assert new is not None
     assert new["prefix"] == f"artifacts/{other[:12]}/"
     assert job_names(client) == [f"ragrec-dev-{other[:12]}"]
-    assert (cloud.buckets / "data/artifacts/0123456789ab/MANIFEST.json").exists()
+    assert local.get("artifacts/0123456789ab/MANIFEST.json") == b"{}\n"
 
 
-def test_read_tells_what_is_there(provider: TrainingJobProvider, client: Client, cloud: TestCloud) -> None:
+def test_read_tells_what_is_there(provider: TrainingJobProvider, client: Client, local: Local) -> None:
     outs = provider.create(properties()).outs
     assert outs is not None
     live = provider.read("ragrec-dev", outs)
@@ -180,7 +170,7 @@ def test_read_tells_what_is_there(provider: TrainingJobProvider, client: Client,
     after = provider.read("ragrec-dev", outs).outs
     assert after is not None
     assert after["job_id"] == ""
-    (cloud.buckets / "data/artifacts/0123456789ab/MANIFEST.json").unlink()
+    local.remove("artifacts/0123456789ab/MANIFEST.json")
     assert provider.read("ragrec-dev", outs).id == ""
 
 
@@ -216,7 +206,7 @@ def test_steps_are_told_in_words() -> None:
     new = properties()
     [step] = plan({}, new)
     assert step.startswith("train ragrec-dev-0123456789ab on 1 x ecs.g6.large, 5 minutes at most")
-    assert step.endswith("unless its artifact is in oss://data/artifacts/0123456789ab/")
+    assert step.endswith("unless its artifact is in oss://ragrec-test-data/artifacts/0123456789ab/")
     assert plan(new, new) == []
     assert plan(new, {**new, "max_minutes": 7}) == ["note max_minutes: the digest is the same, nothing is trained"]
     assert plan(new, properties("f" * 64))[1].startswith("delete the record of job ragrec-dev-0123456789ab")
