@@ -35,7 +35,7 @@ class CertificateAuthority:
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
 
     def context(self, host: str) -> ssl.SSLContext:
-        """A server context with a certificate for `host`, a name or an IP address.
+        """A server context for the name that the client asks for; `host`, a name or an IP address, if it names none.
 
         Raises:
             ValueError: `host` is not a host name.
@@ -45,21 +45,6 @@ class CertificateAuthority:
             if (known := self._contexts.get(host)) is None:
                 known = self._contexts[host] = self._create_context(host)
             return known
-
-    def server_context(self, default_host: str) -> ssl.SSLContext:
-        """A context that picks the certificate by the name that the client asks for."""
-        context = self._create_context(default_host)
-
-        def choose(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
-            if name:
-                try:
-                    connection.context = self.context(name)
-                except ValueError:
-                    return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-            return None
-
-        context.sni_callback = choose
-        return context
 
     def issue(self, host: str) -> tuple[bytes, bytes]:
         """A fresh leaf certificate (with the CA's behind it) and its key, both PEM."""
@@ -100,7 +85,16 @@ class CertificateAuthority:
             context.load_cert_chain(path)
         finally:
             Path(path).unlink()
+        context.sni_callback = self._choose
         return context
+
+    def _choose(self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
+        if name:
+            try:
+                connection.context = self.context(name)
+            except ValueError:
+                return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        return None
 
     def _load_or_create(self) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -114,7 +108,7 @@ class CertificateAuthority:
             loaded = serialization.load_pem_private_key(key_path.read_bytes(), None)
             certificate = x509.load_pem_x509_certificate(self.certificate_path.read_bytes())
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-            raise ValueError(f"{key_path} doesn't hold an elliptic curve key; remove the file and {certificate}")
+            raise ValueError(f"{key_path} holds no elliptic curve key; remove it and {self.certificate_path}")
         return loaded, certificate
 
 

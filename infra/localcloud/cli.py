@@ -15,10 +15,11 @@ from typing import TypeVar
 from infra.localcloud import coverage, daemon
 from infra.localcloud.cloud import LocalCloud
 from infra.localcloud.environment import DEFAULT_PORT, client_environment
-from infra.localcloud.faults import KINDS, Fault
+from infra.localcloud.faults import KINDS, Fault, Faults
 from infra.localcloud.journal import open_log
 from infra.localcloud.paths import StatePaths, default_state
 from infra.localcloud.server import serve
+from infra.localcloud.store import Store
 
 _Result = TypeVar("_Result")
 
@@ -144,7 +145,11 @@ def _logs(options: argparse.Namespace) -> int:
 
 
 def _inventory(options: argparse.Namespace) -> int:
-    lines = _with_cloud(options, lambda cloud: cloud.inventory())
+    cloud = LocalCloud(_paths(options).state)
+    try:
+        lines = cloud.inventory()
+    finally:
+        cloud.close()
     if options.json:
         print(json.dumps(lines))
     else:
@@ -175,18 +180,18 @@ def _coverage(_options: argparse.Namespace) -> int:
 
 def _fault_add(options: argparse.Namespace) -> int:
     fault = Fault(options.service, options.operation, options.kind, options.count)
-    _with_cloud(options, lambda cloud: cloud.faults.add(fault))
+    _with_faults(options, lambda faults: faults.add(fault))
     return 0
 
 
 def _fault_list(options: argparse.Namespace) -> int:
-    for fault in _with_cloud(options, lambda cloud: cloud.faults.list()):
+    for fault in _with_faults(options, lambda faults: faults.list()):
         print(f"{fault.service} {fault.operation} {fault.kind} x{fault.count}")
     return 0
 
 
 def _fault_clear(options: argparse.Namespace) -> int:
-    print(f"{_with_cloud(options, lambda cloud: cloud.faults.clear())} faults removed")
+    print(f"{_with_faults(options, lambda faults: faults.clear())} faults removed")
     return 0
 
 
@@ -194,12 +199,12 @@ def _paths(options: argparse.Namespace) -> StatePaths:
     return StatePaths((options.state or default_state()).absolute())
 
 
-def _with_cloud(options: argparse.Namespace, work: Callable[[LocalCloud], _Result]) -> _Result:
-    cloud = LocalCloud(_paths(options).state)
+def _with_faults(options: argparse.Namespace, work: Callable[[Faults], _Result]) -> _Result:
+    store = Store(_paths(options).store)
     try:
-        return work(cloud)
+        return work(Faults(store))
     finally:
-        cloud.close()
+        store.close()
 
 
 def _port(text: str) -> int:

@@ -18,6 +18,7 @@ from infra.localcloud.streams import Stream, TlsStream
 from infra.localcloud.wire import CHUNK, Body, FileSlice, Request, Response, split_authority
 
 LOG = logging.getLogger(__name__)
+HOST = "127.0.0.1"
 IDLE_SECONDS = 120
 HEADER_LIMIT = 1 << 16  # bytes of a request's head
 BODY_LIMIT = 16 << 30  # bytes
@@ -71,12 +72,12 @@ class HttpConnection:
         with Body(self._spool) as body:
             refused = await self._read_body(http, stream, body)
             response = refused or await self._handler(self._request(head, body, scheme))
-            if response is None:
-                return False
-            try:
-                await _send(http, stream, response, head_only=head.method == b"HEAD")
-            finally:
-                response.close()
+        if response is None:
+            return False
+        try:
+            await _send(http, stream, response, head_only=head.method == b"HEAD")
+        finally:
+            response.close()
         return refused is None and http.our_state is h11.DONE and http.their_state is h11.DONE
 
     @staticmethod
@@ -133,11 +134,11 @@ class ProxyConnection:
 
     async def serve(self, stream: Stream) -> None:
         """Serves `stream` until it ends; it is closed afterwards."""
-        host, depth = "localhost", 0
+        host, depth = HOST, 0  # clients that address an IP name no server
         while True:
             scheme = "http"
             if (await stream.peek())[:1] == bytes([TLS_HANDSHAKE]):
-                tls = TlsStream(stream, self._authority.server_context(host))
+                tls = TlsStream(stream, self._authority.context(host))
                 stream, scheme = tls, "https"
                 await tls.handshake()
             tunnel = await self._http.serve(stream, scheme)

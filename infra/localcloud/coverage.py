@@ -15,9 +15,9 @@ def table(services: Sequence[type[Service]] | None = None) -> str:
     lines = [
         "# What the local cloud answers to",
         "",
-        f"Generated from the code by `{COMMAND}`. Any other operation, and any parameter that isn't named",
-        "here, is refused with the vendor's 4xx code. Required parameters are **bold**; `*` stands for a flattened",
-        "list.",
+        f"Generated from the code by `{COMMAND}`.",
+        "Any other operation, and any parameter that isn't named here, is refused with the vendor's 4xx code.",
+        "Required parameters are **bold**; `*` stands for a flattened list.",
     ]
     for service in discover() if services is None else services:
         operations = service.operations()

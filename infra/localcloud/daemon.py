@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from infra.localcloud.cloud import LocalCloud
+from infra.localcloud.connection import HOST
 from infra.localcloud.environment import ca_bundle
+from infra.localcloud.files import unix_address
 from infra.localcloud.gateway import ADMIN
 from infra.localcloud.paths import TREE, StatePaths
-from infra.localcloud.server import HOST
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -228,4 +229,5 @@ class _UnixConnection(http.client.HTTPConnection):
         """Connects to the socket."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        with unix_address(self._path) as address:
+            self.sock.connect(address)

@@ -26,6 +26,16 @@ def write_private(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 @contextmanager
+def unix_address(path: Path) -> Iterator[str]:
+    """An address of the Unix socket at `path` that fits into 107 bytes, however deep its folder lies."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+@contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Holds an exclusive lock on `path`, across processes, for the block."""
     path.parent.mkdir(parents=True, exist_ok=True)

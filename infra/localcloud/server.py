@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 from infra.localcloud.certificates import CertificateAuthority
 from infra.localcloud.cloud import LocalCloud
-from infra.localcloud.connection import HttpConnection, ProxyConnection, guarded, plain
+from infra.localcloud.connection import HOST, HttpConnection, ProxyConnection, guarded, plain
+from infra.localcloud.files import unix_address
 from infra.localcloud.streams import SocketStream, Stream
 from infra.localcloud.wire import Request, Response
 
 LOG = logging.getLogger(__name__)
-HOST = "127.0.0.1"
 THREADS = 32
 GRACE_SECONDS = 5.0
 
@@ -51,8 +51,9 @@ class Server:
         self._listeners.append(main)
         for path, serve in ((paths.socket, self._serve_api), (paths.metadata_socket, self._serve_metadata)):
             path.unlink(missing_ok=True)
-            self._listeners.append(await asyncio.start_unix_server(self._accept(serve), path))
-            path.chmod(0o666 if path == paths.metadata_socket else 0o600)
+            with unix_address(path) as address:
+                self._listeners.append(await asyncio.start_unix_server(self._accept(serve), address))
+            path.chmod(0o600)
 
     async def run(self) -> None:
         """Serves until `stop`, then finishes what is under way."""

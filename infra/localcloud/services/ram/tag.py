@@ -30,11 +30,11 @@ class TagOperations(RamOperations):
     @operation(
         "UntagResources",
         required=("ResourceType",),
-        optional=(*_NAMES, "TagKeys", "TagKeys.*", "All", "RegionId"),
+        optional=(*_NAMES, "TagKeys", "TagKeys.*", "TagKey.*", "All", "RegionId"),
     )
     def untag_resources(self, call: Call) -> Reply:
         """Removes tags, all of them with ``All``."""
-        removed = names(call, "TagKeys")
+        removed = names(call, "TagKeys") or call.list_parameter("TagKey")  # the provider sends both
         everything = call.parameters.get("All", "").lower() == "true" and not removed
         with self.cloud.store.transaction():
             for key, document in self._named(call):
