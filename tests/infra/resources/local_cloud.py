@@ -57,7 +57,7 @@ def serving(state: Path) -> Iterator[Local]:
     machines = state / "processes"
     machines.mkdir(parents=True)
     hypervisor = ProcessHypervisor(machines)
-    cloud = LocalCloud(state, services=(OssService, PaiDlc, Airec), hypervisor=hypervisor)
+    cloud = LocalCloud(state, services=(OssService, PaiDlc, Airec), machines=hypervisor)
     server = Server(cloud, 0)
     listening = threading.Event()
     loop = asyncio.new_event_loop()

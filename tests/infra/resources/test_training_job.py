@@ -28,7 +28,7 @@ from infra.resources.training_job import (
     validate,
 )
 from serving.clients.openapi import ApiError
-from tests.infra.resources.local_cloud import BUCKET, SETTINGS, Local, local_fixture  # noqa: F401 - a fixture
+from tests.infra.resources.local_cloud import BUCKET, SETTINGS, Local
 
 UNKNOWN = rpc.deserialize_property(rpc.UNKNOWN, True)
 DIGEST = "0123456789ab" + "c" * 52

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -103,8 +104,8 @@ class Runner:
                 self._slots.release()
         except _JobEndedError as end:
             self._finish(job_id, end)
-        except InterruptedError:
-            return  # the daemon goes down; the next one takes the job up
+        except (InterruptedError, sqlite3.ProgrammingError):
+            return  # the daemon goes down and has closed its state; the next one takes the job up
         finally:
             self._threads.pop(job_id, None)
 
