@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -59,6 +60,10 @@ def select_or_init(paths: Paths, stack: str, environment: Mapping[str, str]) -> 
     created = not file.exists()
     if created:
         _init(paths, project, stack, environment)
+    if salt := state_salt(file):
+        # A tree may have several states (RAGREC_STATE), each with a passphrase of its own.
+        write_salt(config_file(paths, stack), f"encryptionsalt: {salt}\n")
+        state.overlook_salt(paths.tree, config_file(paths, stack))
     _pulumi(
         ["stack", "select", stack, "--non-interactive"], paths.tree, environment, f"stack {stack} can't be selected"
     )
@@ -88,10 +93,13 @@ def _init(paths: Paths, project: str, stack: str, environment: Mapping[str, str]
             shutil.copyfile(config, copy / config.name)
         arguments = ["stack", "init", stack, "--no-select", "--non-interactive"]
         _pulumi(arguments, copy, environment, f"stack {stack} can't be created")
-        salt = SALT.search((copy / config.name).read_text())
-    assert salt is not None, "Pulumi writes the salt of a stack with a passphrase"
-    write_salt(config, salt.group())
-    state.overlook_salt(paths.tree, config)
+
+
+def state_salt(file: Path) -> str:
+    """The salt that a stack's state was encrypted with; "" where it has none."""
+    latest = json.loads(file.read_text())["checkpoint"].get("latest") or {}
+    providers = latest.get("secrets_providers") or {}
+    return str((providers.get("state") or {}).get("salt", ""))
 
 
 def write_salt(config: Path, line: str) -> None:

@@ -81,6 +81,13 @@ def test_life_of_a_stack(paths: TreePaths) -> None:
     assert pulumi("stack", "--show-name") == "dev"
     assert pulumi("config", "get", "probe:text") == "quoted"
     pulumi("stack", "output", "--json")
+    # Another state of the same tree has put its own salt there.
+    config.write_text(f"{CONFIG}encryptionsalt: v1:AAAAAAAAAAA=:v1:AAAAAAAAAAAAAAAA:AAAA\n")
+    assert not stack.select_or_init(paths, "dev", variables)
+    pulumi("config", "set", "--secret", "probe:secret", "x")
+    pulumi("config", "rm", "probe:secret")
+    config.write_text(CONFIG)
+    assert not stack.select_or_init(paths, "dev", variables)
     assert git_status() == ""
     with pytest.raises(SetupError, match=r"^stack other can't be removed: error: no stack named 'other' found"):
         stack.remove(paths, "other", variables)
