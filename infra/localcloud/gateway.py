@@ -15,11 +15,11 @@ from infra.localcloud.policy import Access
 from infra.localcloud.registry import choose, choose_by_version
 from infra.localcloud.service import ApiError, ApiService, Call, Cloud, Identity, Operation, Reply, Service
 from infra.localcloud.signing import Verifier
-from infra.localcloud.signing.oss_address import is_local
 from infra.localcloud.signing.rpc import PROTOCOL_PARAMETERS
 from infra.localcloud.wire import Request, Response, WireService
 
 BODY_LIMIT = 32 << 20  # bytes of an API call's body
+OWN_HOSTS = ("127.0.0.1", "localhost", "::1")
 ADMIN = "/.localcloud/"
 _REGION = re.compile(r"[a-z]{2}-[a-z]+(-[a-z0-9]+)*")
 
@@ -35,7 +35,7 @@ class Gateway:
 
     def serves(self, host: str) -> bool:
         """Whether requests and tunnels to a host are taken at all."""
-        return is_local(host) or host.endswith(".aliyuncs.com")
+        return host in OWN_HOSTS or host.endswith(".aliyuncs.com")
 
     def respond(self, request: Request) -> Response | None:
         """Answers a request; None drops the connection, as an injected fault wants it."""
@@ -49,7 +49,7 @@ class Gateway:
     def _respond(self, request: Request, entry: journal.Entry) -> Response | None:
         service: Service | None = None
         try:
-            if is_local(request.host) and request.path.startswith(ADMIN):
+            if request.host in OWN_HOSTS and request.path.startswith(ADMIN):
                 return self._administer(request, entry)
             service = self._route(request)
             entry.service = service.name
@@ -81,7 +81,7 @@ class Gateway:
                 " are served. Name the host in NO_PROXY to reach it directly.",
             )
         version = request.headers.get("x-acs-version") or dict(request.query).get("Version", "")
-        if is_local(request.host):
+        if request.host in OWN_HOSTS:
             if version:
                 return choose_by_version(self._services, version)
             return next(service for service in self._services if isinstance(service, WireService))

@@ -62,6 +62,9 @@ def test_an_untrusting_client_gets_no_further(local: Any) -> None:
 def test_nothing_is_relayed_to_other_hosts(led: Any) -> None:
     answer = requests.get("http://example.com/", timeout=10)
     assert (answer.status_code, answer.json()["Code"]) == (502, "HostNotServed")
+    with socket.create_connection(("127.0.0.1", led.server.port)) as raw:
+        machine = b"GET http://127.80.1.10:8080/ HTTP/1.1\r\nHost: 127.80.1.10:8080\r\nConnection: close\r\n\r\n"
+        assert b"HostNotServed" in exchange(raw, machine)
     with pytest.raises(requests.exceptions.ProxyError, match="502"):
         requests.get("https://example.com/", timeout=10)
 
