@@ -89,11 +89,7 @@ class HttpConnection:
             if isinstance(event, h11.Data):
                 if body.size + len(event.data) > BODY_LIMIT:
                     return plain(413, f"The request body is longer than {BODY_LIMIT} bytes.")
-                try:
-                    body.write(event.data)
-                except OSError as error:
-                    LOG.error("can't keep a request body of %d bytes: %s", body.size, error)
-                    return plain(507, f"The local cloud can't keep the request body: {error.strerror}")
+                body.write(event.data)
             elif isinstance(event, h11.EndOfMessage):
                 body.finish()
                 return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,6 +54,7 @@ class Gateway:
                 return self._administer(request, entry)
             service = self._route(request)
             entry.service = service.name
+            request.body.check()
             if isinstance(service, WireService):
                 entry.operation = service.describe(request)
                 fault = self._faults.take(service.name, entry.operation)
@@ -66,6 +68,11 @@ class Gateway:
             return self._call(service, request, entry)
         except ApiError as error:
             return entry.answered(self._refuse(service, request, error), error.code)
+        except (OSError, sqlite3.OperationalError) as error:
+            journal.LOG.exception("the state folder can't be used")
+            # Not 5xx: clients would try again for minutes.
+            refusal = ApiError(400, "LocalStorageError", f"The local cloud can't keep its state: {error}.")
+            return entry.answered(self._refuse(service, request, refusal), refusal.code)
         except Exception:  # noqa: BLE001 - the boundary: a defect is logged and answered, the server goes on
             journal.LOG.exception("defect while answering %s %s", request.method, request.host)
             message = f"A defect of the local cloud; its log has the details for {request.request_id}."

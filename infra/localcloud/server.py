@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import shutil
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,7 @@ class Server:
             OSError: the port is in use.
         """
         paths = self._cloud.paths
+        shutil.rmtree(paths.spool, ignore_errors=True)  # what a crash left
         main = await asyncio.start_server(self._accept(self._serve_api), HOST, self.port)
         self.port = main.sockets[0].getsockname()[1]
         self._listeners.append(main)
@@ -60,6 +62,7 @@ class Server:
         await self._stopping.wait()
         for listener in self._listeners:
             listener.close()
+        self._cloud.faults.end()
         if self._busy:
             await asyncio.wait(self._busy, timeout=GRACE_SECONDS, return_when=asyncio.ALL_COMPLETED)
         for task in self._connections:

@@ -125,3 +125,7 @@ class Collection:
     def keys(self, prefix: str = "") -> list[str]:
         """The keys in order."""
         return [key for key, _ in self.items(prefix)]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterates over the keys, in order, as they were at this moment."""
+        return iter(self.keys())

@@ -31,6 +31,7 @@ class Body:
         self._memory = bytearray()
         self._path: Path | None = None
         self._file: BinaryIO | None = None
+        self._failure: OSError | None = None
         self.size = 0
 
     @classmethod
@@ -42,23 +43,44 @@ class Body:
         return body
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Appends bytes."""
+        """Appends bytes. When they can't be kept, `check` says so; the rest of the body is then dropped."""
         self.size += len(data)
+        if self._failure is not None:
+            return
+        try:
+            self._write(data)
+        except OSError as error:
+            self._failure = error
+            self.discard()
+
+    def _write(self, data: bytes | bytearray | memoryview) -> None:
         if self._file is None:
             if self.size <= self._memory_limit:
                 self._memory += data
                 return
             self._spool.mkdir(parents=True, exist_ok=True)
             self._path = self._spool / uuid.uuid4().hex
-            self._file = self._path.open("xb", buffering=0)
+            self._file = self._path.open("xb")
             self._file.write(self._memory)
             self._memory.clear()
         self._file.write(data)
 
+    def check(self) -> None:
+        """Makes sure that the whole body was kept.
+
+        Raises:
+            OSError: it was not, for example because the disk is full.
+        """
+        if self._failure is not None:
+            raise self._failure
+
     def finish(self) -> None:
         """Nothing more will be written."""
         if self._file is not None:
-            self._file.close()
+            try:
+                self._file.close()
+            except OSError as error:
+                self._failure = self._failure or error
 
     def open(self) -> BinaryIO:
         """The body for reading, from its start."""

@@ -65,7 +65,6 @@ class Catalogue:
     def __init__(self, store: Store, folder: Path) -> None:
         self.store = store
         self.folder = folder
-        self.spool = folder / "spool"
         self._content = folder / "content"
         self.buckets = store.collection("oss.bucket")
 
@@ -155,6 +154,23 @@ class Catalogue:
         for blob in blobs:
             if blob:
                 self.path(blob).unlink(missing_ok=True)
+
+    def sweep(self, before: float) -> int:
+        """Removes content older than `before` (Unix time) that no record names: a crash left it. Returns how many."""
+        named: set[str] = set()
+        for bucket in self.buckets:
+            for record in self.objects(bucket).values():
+                named.update(version["blob"] for version in record["versions"])
+            for upload in self.uploads(bucket).values():
+                named.update(part["blob"] for part in upload["parts"].values())
+        stale = [
+            path
+            for path in self._content.glob("*/*")
+            if path.relative_to(self._content).as_posix() not in named and path.stat().st_mtime < before
+        ]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
 
     # Objects
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from infra.localcloud.services.oss.catalogue import checked_key, new_version
 from infra.localcloud.services.oss.object import guessed_type
+from infra.localcloud.wire import CHUNK
 
 if TYPE_CHECKING:
     from infra.localcloud.services.oss.service import OssService
@@ -67,12 +68,10 @@ class Mount:
         for path, (blob, modified) in objects.items():
             if path in files and self._known.get(path) == (blob, *files[path]):
                 continue
-            target = self.folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{uuid.uuid4().hex}.partial")
-            shutil.copyfile(self._catalogue.path(blob), partial)
-            os.utime(partial, (modified, modified))
-            partial.replace(target)
+            try:
+                self._copy(blob, self.folder / path, modified)
+            except FileNotFoundError:
+                continue  # replaced or deleted meanwhile: the next pull has it
             self._remember(path, blob)
             (changed if path in files else added).append(path)
         removed = sorted(set(files) - set(objects))
@@ -109,6 +108,19 @@ class Mount:
                 self._catalogue.delete(self.bucket, self.prefix + path)
         return Changes(tuple(added), tuple(changed), tuple(removed))
 
+    def _copy(self, blob: str, target: Path, modified: float) -> None:
+        with self._catalogue.path(blob).open("rb") as source:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f".{uuid.uuid4().hex}.partial")
+            try:
+                with partial.open("xb") as file:
+                    shutil.copyfileobj(source, file, CHUNK)
+                os.utime(partial, (modified, modified))
+                partial.replace(target)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
+
     def _objects(self) -> dict[str, tuple[str, float]]:
         found: dict[str, tuple[str, float]] = {}
         for key, version in self._catalogue.current(self.bucket, self.prefix):
@@ -143,7 +155,7 @@ class Mount:
         checked_key(key)
         try:
             with (self.folder / path).open("rb") as file:
-                content = self._catalogue.write(iter(lambda: file.read(1 << 18), b""))
+                content = self._catalogue.write(iter(lambda: file.read(CHUNK), b""))
         except FileNotFoundError:
             return ""
         version = new_version(content, "Normal", {"content-type": guessed_type(key)})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from email.utils import formatdate
 from typing import ClassVar
 
@@ -22,6 +24,7 @@ from infra.localcloud.signing import Verifier
 from infra.localcloud.signing.oss_address import OssAddress, parse_address
 from infra.localcloud.wire import Request, Response, WireService
 
+LOG = logging.getLogger(__name__)
 _UNSUPPORTED_HEADERS = ("x-oss-callback", "x-oss-process", "x-oss-symlink-target", "x-oss-traffic-limit")
 
 
@@ -34,9 +37,15 @@ class OssService(BucketOperations, ConfigurationOperations, ListingOperations, M
 
     def __init__(self, cloud: Cloud) -> None:
         super().__init__(cloud)
+        self._created = time.time()
         self.catalogue = Catalogue(cloud.store, cloud.directory / "oss")
         self._access = AccessControl(self.catalogue, cloud.account_id)
         self._verifier = Verifier(AccessKeys(cloud.store, load_credentials(cloud.directory)))
+
+    def start(self) -> None:
+        """Removes what a crash left on disk."""
+        if removed := self.catalogue.sweep(self._created):
+            LOG.info("removed %d files that no object has", removed)
 
     @classmethod
     def operations(cls) -> list[Operation]:

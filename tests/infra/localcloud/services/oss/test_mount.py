@@ -12,7 +12,6 @@ from infra.localcloud.service import ApiError
 from infra.localcloud.services.oss.catalogue import new_version
 from infra.localcloud.services.oss.mount import Changes, Mount
 from infra.localcloud.services.oss.service import OssService
-from infra.localcloud.wire import Body
 from tests.infra.localcloud.conftest import Running
 
 NAME = "ragrec-mount"
@@ -32,7 +31,7 @@ def oss(local: Running) -> Iterator[OssService]:
 
 
 def put(oss: OssService, key: str, content: bytes) -> None:
-    kept = oss.catalogue.keep(Body.of(content, oss.catalogue.spool))
+    kept = oss.catalogue.write(iter([content]))
     oss.catalogue.put(NAME, key, new_version(kept, "Normal", {}))
 
 
@@ -95,3 +94,12 @@ def test_an_interrupted_copy_leaves_nothing(oss: OssService, tmp_path: Path, mon
     with pytest.raises(ApiError):
         Mount(oss, NAME, "", tmp_path, writable=True).push()
     assert contents(oss) == {}
+
+
+def test_a_sweep_removes_what_no_object_has(oss: OssService, tmp_path: Path) -> None:
+    put(oss, "a", b"1")
+    orphan = oss.catalogue.write(iter([b"2"]))
+    assert oss.catalogue.sweep(before=0) == 0
+    assert oss.catalogue.sweep(before=4e9) == 1
+    assert not oss.catalogue.path(orphan.blob).exists()
+    assert contents(oss) == {"a": b"1"}
