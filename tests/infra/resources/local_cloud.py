@@ -14,6 +14,7 @@ import pytest
 
 from infra.localcloud.cloud import LocalCloud
 from infra.localcloud.environment import client_environment
+from infra.localcloud.hypervisor.machine import Hypervisor
 from infra.localcloud.server import Server
 from infra.localcloud.services.airec import instance as airec_instance
 from infra.localcloud.services.airec.service import Airec
@@ -52,12 +53,12 @@ class Local:
 
 
 @contextmanager
-def serving(state: Path) -> Iterator[Local]:
-    """Runs the cloud for the block."""
-    machines = state / "processes"
-    machines.mkdir(parents=True)
-    hypervisor = ProcessHypervisor(machines)
-    cloud = LocalCloud(state, services=(OssService, PaiDlc, Airec), machines=hypervisor)
+def serving(state: Path, machines: Hypervisor | None = None) -> Iterator[Local]:
+    """Runs the cloud for the block; pods are processes unless there is a hypervisor."""
+    if machines is None:
+        (state / "processes").mkdir(parents=True)
+        machines = ProcessHypervisor(state / "processes")
+    cloud = LocalCloud(state, services=(OssService, PaiDlc, Airec), machines=machines)
     server = Server(cloud, 0)
     listening = threading.Event()
     loop = asyncio.new_event_loop()
@@ -80,8 +81,8 @@ def serving(state: Path) -> Iterator[Local]:
         dlc = cloud.service("pai_dlc")
         assert isinstance(dlc, PaiDlc)
         dlc.close()
-        for machine in hypervisor.machines():
-            hypervisor.delete(machine)
+        for machine in machines.machines():
+            machines.delete(machine)
         cloud.close()
 
 

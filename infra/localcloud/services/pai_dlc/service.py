@@ -51,7 +51,12 @@ class PaiDlc(ApiService):
         assert isinstance(oss, OssService)
         return Mount(oss, source.bucket, source.prefix, folder, writable=source.mount_access == "RW")
 
-    @operation("CreateJob", method="POST", path="/api/v1/jobs", note="PyTorchJob only; no quotas, no code sources")
+    @operation(
+        "CreateJob",
+        method="POST",
+        path="/api/v1/jobs",
+        note="PyTorchJob; no quotas, no code sources; pods don't reach each other",
+    )
     def create_job(self, call: Call) -> Reply:
         """Takes a job in and starts it."""
         request = parse_create_job(call.body, call.region)
