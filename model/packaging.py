@@ -11,7 +11,9 @@ from pathlib import Path
 MODEL_NAME = "custom_emb"
 ROOT = Path(__file__).parent.parent
 HANDLER = ROOT / "serving" / "torchserve" / "handler.py"
-_CODE = ("model/__init__.py", "model/embedding/__init__.py", "model/embedding/encoder.py")
+_CODE = tuple(
+    f"model/{name}.py" for name in ("__init__", "embedding/__init__", "embedding/encoder", "embedding/request")
+)
 _SERVING = """\
 # How TorchServe runs the model; in the archive, so that it holds for every version of it.
 minWorkers: 1

@@ -17,7 +17,7 @@ from model.embedding.pairs import Pair
 from model.embedding.validation import Validation
 from model.parameters import TrainingParameters
 
-CHECKPOINT_SECONDS = 20.0
+CHECKPOINT_SECONDS = float(os.environ.get("RAGREC_CHECKPOINT_SECONDS", "20"))
 """A checkpoint is written at the first step after so many seconds."""
 REPORT_SECONDS = 3.0
 

@@ -75,7 +75,7 @@ class Collaborative:
                 size = len(file["items"])
                 neighbours = sparse.csr_array((file["values"], file["indices"], file["indptr"]), shape=(size, size))
                 return cls([str(item) for item in file["items"]], neighbours, file["counts"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ArtifactError(f"{path}: is no file of collaborative neighbours: {error}") from error
 
     def save(self, path: str | Path) -> None:

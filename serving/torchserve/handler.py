@@ -8,25 +8,17 @@ Request: `{"input": "text"}` or `{"input": ["text", ...]}`, optionally `"kind": 
 import json
 import os
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from ts.torch_handler.base_handler import BaseHandler
 
-# The archive holds this module at the same path as the repository does.
+# The archive holds these modules at the same paths as the repository does.
 from model.embedding.encoder import Encoder, TextKind
+from model.embedding.request import BadRequestError, read_request
 
-MAX_TEXTS = int(os.environ.get("RAGREC_MAX_TEXTS", "256"))
-MAX_CHARACTERS = int(os.environ.get("RAGREC_MAX_CHARACTERS", "50000"))
-"""Limits of one request: texts, and characters of each."""
 BATCH_SIZE = 32
 WEIGHTS = "custom_emb"
-
-Inputs: TypeAlias = tuple[list[str], TextKind]
-
-
-class BadRequestError(ValueError):
-    """A request that can't be answered; the message is for its sender."""
 
 
 class EmbeddingHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no types
@@ -54,7 +46,7 @@ class EmbeddingHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no 
         """Answers a batch: one compact JSON string for each request."""
         assert self.encoder is not None, "initialize was not called"
         answers: list[str] = [""] * len(data)
-        good: list[tuple[int, Inputs]] = []
+        good: list[tuple[int, tuple[list[str], TextKind]]] = []
         for index, request in enumerate(data):
             try:
                 good.append((index, read_request(request)))
@@ -70,41 +62,3 @@ class EmbeddingHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no 
         for index, embeddings in vectors.items():
             answers[index] = json.dumps({"embeddings": embeddings, "version": self.version}, separators=(",", ":"))
         return answers
-
-
-def read_request(request: dict[str, Any]) -> Inputs:
-    """Reads one request of a batch.
-
-    Args:
-        request: As TorchServe passes it: the body is an object when it was sent as JSON, else bytes.
-
-    Returns:
-        Its texts and what they are.
-
-    Raises:
-        BadRequestError: Not the form above, or over a limit.
-    """
-    body = request.get("body", request.get("data"))
-    if isinstance(body, bytes | bytearray | str):
-        try:
-            body = json.loads(body)
-        except ValueError:
-            raise BadRequestError("the body is not JSON") from None
-    if not isinstance(body, dict) or "input" not in body:
-        raise BadRequestError('expected {"input": ["text", ...]}')
-    texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise BadRequestError("'input' must be a string or an array of strings")
-    if not texts:
-        raise BadRequestError("'input' is empty")
-    if len(texts) > MAX_TEXTS:
-        raise BadRequestError(f"'input' has {len(texts)} texts, at most {MAX_TEXTS} are answered at once")
-    for number, text in enumerate(texts):
-        if not text.strip():
-            raise BadRequestError(f"'input' {number} is empty")
-        if len(text) > MAX_CHARACTERS:
-            raise BadRequestError(f"'input' {number} has {len(text)} characters, at most {MAX_CHARACTERS} are read")
-    kind = body.get("kind", "document")
-    if kind not in {"query", "document"}:
-        raise BadRequestError("'kind' must be query or document")
-    return texts, kind
