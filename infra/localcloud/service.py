@@ -164,8 +164,14 @@ class Service(ABC):
         """
 
     def resource(self, call: Call) -> str:
-        """The resource that RAM policies are asked about: all of the service's, unless a service knows better."""
-        return f"acs:{self.ram_code or self.name}:{call.region}:{self.cloud.account_id}:*"
+        """The resource that RAM policies are asked about: the first that a path names, else all of the service's.
+
+        ``/v2/openapi/instances/airec-1/...`` is ``acs:airec:<region>:<account>:instance/airec-1``. Services that have
+        their resources in parameters know better.
+        """
+        named = re.search(r"/([A-Za-z-]+)s/([^/]+)", call.path)
+        resource = f"{named[1]}/{named[2]}" if named else "*"
+        return f"acs:{self.ram_code or self.name}:{call.region}:{self.cloud.account_id}:{resource}"
 
     def start(self) -> None:  # noqa: B027 - optional hook
         """Called once after the state was loaded: take up again what was running."""
