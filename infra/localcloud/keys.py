@@ -13,6 +13,9 @@ from infra.localcloud.store import Store
 KEEP_EXPIRED = dt.timedelta(hours=1)  # so that a late call is told "expired" and not "unknown key"
 
 
+_TEMPORARY = "sts.credentials"
+
+
 @dataclass(frozen=True)
 class RoleCredentials:
     """Temporary credentials of an assumed role."""
@@ -36,7 +39,7 @@ class AccessKeys:
 
     def __init__(self, store: Store, root: RootCredentials) -> None:
         self._root = root
-        self._temporary = store.collection("sts.credentials")
+        self._temporary = store.collection(_TEMPORARY)
 
     def find(self, access_key_id: str) -> AccessKey | None:
         """The key with that id, expired temporary ones included for an hour, or None."""
@@ -77,13 +80,15 @@ class AccessKeys:
         )
         return issued
 
-    def revoke(self, role_name: str) -> None:
-        """Forgets a role's temporary credentials: the role was deleted."""
-        for key, document in self._temporary.items():
-            if document["role"] == role_name:
-                self._temporary.delete(key)
-
     def session(self, access_key_id: str) -> str:
         """The session name that temporary credentials were issued for."""
         document = self._temporary.get(access_key_id)
         return str(document["session"]) if document else ""
+
+
+def revoke(store: Store, role_name: str) -> None:
+    """Forgets a role's temporary credentials: the role was deleted."""
+    temporary = store.collection(_TEMPORARY)
+    for key, document in temporary.items():
+        if document["role"] == role_name:
+            temporary.delete(key)

@@ -91,10 +91,8 @@ class Verifier:
                 if claim.security_token:  # would be repeated
                     details.clear()
                 raise ApiError(*refusals.mismatch, message, **details)
-            message = "Specified signature is not matched with our calculation."
-            if not claim.security_token:
-                message += f" server string to sign is:{claim.string_to_sign}"
-            raise ApiError(*refusals.mismatch, message)
+            # The vendor adds its string to sign; here it would carry parameters (user data) into the callers' logs.
+            raise ApiError(*refusals.mismatch, "Specified signature is not matched with our calculation.")
         if claim.nonce:
             self._use_nonce(claim)
         return key.identity

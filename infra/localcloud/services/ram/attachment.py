@@ -26,6 +26,7 @@ class AttachmentOperations(RamOperations):
             if len(role["Attached"]) >= MOST_ATTACHED:
                 raise ApiError(409, "LimitExceeded.Role.Policy", f"A role has at most {MOST_ATTACHED} policies.")
             role["Attached"].append(entry)
+            role["AttachDates"]["/".join(entry)] = now()
             records.roles(self.cloud.store).put(role["RoleName"], role)
         return {}
 
@@ -38,15 +39,22 @@ class AttachmentOperations(RamOperations):
             if entry not in role["Attached"]:
                 raise ApiError(404, "EntityNotExist.Role.Policy", "The policy is not attached to the role.")
             role["Attached"].remove(entry)
+            role["AttachDates"].pop("/".join(entry), None)
             records.roles(self.cloud.store).put(role["RoleName"], role)
         return {}
 
     @operation("ListPoliciesForRole", required=("RoleName",), optional=("Language", "RegionId"))
     def list_policies_for_role(self, call: Call) -> Reply:
         """Lists the policies attached to a role."""
+        role = self.role(call.parameters["RoleName"])
         rows = [
-            {"PolicyType": kind, "PolicyName": name, "DefaultVersion": self._default(kind, name), "AttachDate": now()}
-            for kind, name in self.role(call.parameters["RoleName"])["Attached"]
+            {
+                "PolicyType": kind,
+                "PolicyName": name,
+                "DefaultVersion": self._default(kind, name),
+                "AttachDate": role["AttachDates"][f"{kind}/{name}"],
+            }
+            for kind, name in role["Attached"]
         ]
         return {"Policies": {"Policy": rows}}
 

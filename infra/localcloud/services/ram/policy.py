@@ -17,6 +17,7 @@ from infra.localcloud.services.ram.system_policies import SYSTEM_POLICIES
 from infra.localcloud.store import Document
 
 MOST_VERSIONS = 5
+SYSTEM_DATE = "2015-04-28T18:57:11Z"  # when the vendor made its own policies
 
 
 class PolicyOperations(RamOperations):
@@ -57,7 +58,7 @@ class PolicyOperations(RamOperations):
             return {"Policy": self._shown(document), "DefaultPolicyVersion": records.default_version(document)}
         if name not in SYSTEM_POLICIES:
             raise ApiError(404, "EntityNotExist.Policy", f"The policy does not exist: {name}.")
-        return {"Policy": self._system(name), "DefaultPolicyVersion": _version(1, SYSTEM_POLICIES[name])}
+        return {"Policy": self._system(name), "DefaultPolicyVersion": _system_version(name)}
 
     @operation("ListPolicies", optional=("PolicyType", "Marker", "MaxItems", "Language", "Tag", "Tag.*", "RegionId"))
     def list_policies(self, call: Call) -> Reply:
@@ -138,7 +139,7 @@ class PolicyOperations(RamOperations):
         """Describes one version."""
         name = call.parameters["PolicyName"]
         if policy_type(call) == "System":
-            known = [_version(1, SYSTEM_POLICIES[name])] if name in SYSTEM_POLICIES else []
+            known = [_system_version(name)] if name in SYSTEM_POLICIES else []
         else:
             known = self.policy(name)["versions"]
         for version in known:
@@ -154,7 +155,7 @@ class PolicyOperations(RamOperations):
             return {"PolicyVersions": {"PolicyVersion": self.policy(name)["versions"]}}
         if name not in SYSTEM_POLICIES:
             raise ApiError(404, "EntityNotExist.Policy", f"The policy does not exist: {name}.")
-        return {"PolicyVersions": {"PolicyVersion": [_version(1, SYSTEM_POLICIES[name])]}}
+        return {"PolicyVersions": {"PolicyVersion": [_system_version(name)]}}
 
     @operation("SetDefaultPolicyVersion", required=("PolicyName", "VersionId"), optional=("RegionId",))
     def set_default_policy_version(self, call: Call) -> Reply:
@@ -198,13 +199,17 @@ class PolicyOperations(RamOperations):
             "Description": "",
             "DefaultVersion": "v1",
             "AttachmentCount": len(self.attachments("System", name)),
-            "CreateDate": "2015-04-28T18:57:11Z",
-            "UpdateDate": "2015-04-28T18:57:11Z",
+            "CreateDate": SYSTEM_DATE,
+            "UpdateDate": SYSTEM_DATE,
         }
 
 
 def _version(number: int, text: str) -> Document:
     return {"VersionId": f"v{number}", "IsDefaultVersion": True, "PolicyDocument": text, "CreateDate": now()}
+
+
+def _system_version(name: str) -> Document:
+    return _version(1, SYSTEM_POLICIES[name]) | {"CreateDate": SYSTEM_DATE}
 
 
 def _set_default(document: Document, version_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from infra.localcloud.keys import revoke
 from infra.localcloud.service import ApiError, Call, Reply, operation
 from infra.localcloud.services.ram import records
 from infra.localcloud.services.ram.conventions import (
@@ -41,6 +42,7 @@ class RoleOperations(RamOperations):
             "UpdateDate": now(),
             "Tags": tags(call),
             "Attached": [],
+            "AttachDates": {},
         }
         store = self.cloud.store
         with store.transaction():
@@ -93,10 +95,7 @@ class RoleOperations(RamOperations):
             if self.role(name)["Attached"]:
                 raise ApiError(409, "DeleteConflict.Role.Policy", "The role cannot have any policies attached.")
             records.roles(self.cloud.store).delete(name)
-            credentials = self.cloud.store.collection("sts.credentials")
-            for key, document in credentials.items():
-                if document["role"] == name:
-                    credentials.delete(key)
+            revoke(self.cloud.store, name)
         return {}
 
 
@@ -111,4 +110,4 @@ def _session(text: str) -> int:
 
 
 def _shown(document: Document) -> Reply:
-    return {name: value for name, value in document.items() if name not in ("Tags", "Attached")}
+    return {name: value for name, value in document.items() if name not in ("Tags", "Attached", "AttachDates")}
