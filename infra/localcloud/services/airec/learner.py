@@ -48,8 +48,8 @@ class Model:
     fields: list[Fields]
     users: dict[str, int]
     seen: sparse.csr_array  # users x items, 1 where the user has dealt with the item
-    interest: sparse.csr_array  # users x items, decayed weights
-    unit: sparse.csc_array  # `interest` with columns of (shrunk) length 1
+    interest: sparse.csr_array  # users x items, weights that lose half every `HALF_LIFE_DAYS` before the user's last
+    unit: sparse.csc_array  # users x items, weights without decay, columns of (shrunk) length 1
     popularity: Vector  # in [0, 1]
     freshness: Vector  # in [0, 1]: rank of the publication time
 
@@ -124,22 +124,34 @@ def learn(items: Mapping[str, Fields], behaviors: Iterable[Fields]) -> Model:
         times.append(float(behavior["bhv_time"]))
     shape = (max(len(rows), 1), len(names))
     moments = np.asarray(times, dtype=np.float64)
-    # Age counts from the newest behaviour, so that an old log isn't forgotten as a whole.
-    ages = (moments.max() - moments) / _DAY if len(times) else moments
-    decayed = np.asarray(weights, dtype=np.float64) * np.exp2(-ages / HALF_LIFE_DAYS)
-    interest = sparse.csr_array((decayed, (user_of, item_of)), shape=shape)
+    strengths = np.asarray(weights, dtype=np.float64)
+    whole = sparse.csr_array((strengths, (user_of, item_of)), shape=shape)
+    interest = sparse.csr_array((strengths * _recency(moments, np.asarray(user_of)), (user_of, item_of)), shape=shape)
     seen = sparse.csr_array((np.ones(len(times)), (user_of, item_of)), shape=shape)
-    popularity = np.asarray(interest.sum(axis=0)).ravel()
+    # What is popular changes within the time that the log spans, however long that is.
+    span = float(np.ptp(moments)) if len(times) else 0.0
+    half_life = max(HALF_LIFE_DAYS * _DAY, span / 4)
+    trend = strengths * np.exp2((moments - moments.max(initial=0.0)) / half_life)
+    popularity = np.bincount(np.asarray(item_of, dtype=np.intp), weights=trend, minlength=len(names))
     return Model(
         items=names,
         fields=[items[name] for name in names],
         users=rows,
         seen=seen,
         interest=interest,
-        unit=_unit_columns(interest),
+        unit=_unit_columns(whole),
         popularity=_scaled(np.log1p(popularity)),
         freshness=_freshness([items[name] for name in names]),
     )
+
+
+def _recency(moments: Vector, users: npt.NDArray[np.int_]) -> Vector:
+    """Factors in (0, 1]: age counts from each user's own last behaviour, so nobody's taste is forgotten whole."""
+    if not len(moments):
+        return moments
+    last = np.full(int(users.max()) + 1, -np.inf)
+    np.maximum.at(last, users, moments)
+    return np.asarray(np.exp2((moments - last[users]) / (HALF_LIFE_DAYS * _DAY)), dtype=np.float64)
 
 
 def _unit_columns(interest: sparse.csr_array) -> sparse.csc_array:
