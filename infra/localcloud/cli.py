@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="localcloud", description="The local cloud: Alibaba Cloud's APIs on this machine."
+        prog="scripts/localcloud", description="The local cloud: Alibaba Cloud's APIs on this machine."
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
