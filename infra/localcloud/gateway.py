@@ -110,6 +110,8 @@ class Gateway:
 
     def _read(self, service: Service, request: Request, identity: Identity) -> Call:
         parameters = dict(request.query + request.form)
+        if parameters.get("Format", "JSON").upper() != "JSON":
+            raise ApiError(400, "InvalidParameter.Format", "The local cloud answers in JSON only.")
         return Call(
             service=service.name,
             method=request.method,

@@ -194,6 +194,7 @@ def test_unknown_actions_parameters_and_versions(led: Any) -> None:
     assert code("2015-05-01", "CreateLoginProfile") == (404, "InvalidAction.NotFound")
     assert code("2015-05-01", "GetRole", RoleName="x", Surprise="1") == (400, "InvalidParameter")
     assert code("2015-05-01", "GetRole") == (400, "MissingRoleName")
+    assert code("2015-05-01", "ListRoles", Format="XML") == (400, "InvalidParameter.Format")
     assert code("2014-01-01", "GetRole", RoleName="x") == (400, "InvalidVersion")
 
 
