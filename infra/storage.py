@@ -30,10 +30,15 @@ class PrivateBucket(pulumi.ComponentResource):
         super().__init__("ragrec:storage:PrivateBucket", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         self.name = bucket
-        self.bucket = alicloud.oss.Bucket(name, bucket=bucket, force_destroy=force_destroy, opts=child)
+        self.bucket = alicloud.oss.Bucket(
+            name,
+            bucket=bucket,
+            force_destroy=force_destroy,
+            server_side_encryption_rule=alicloud.oss.BucketServerSideEncryptionRuleArgs(sse_algorithm="AES256"),
+            opts=child,
+        )
         after = pulumi.ResourceOptions(parent=self, depends_on=[self.bucket])
         alicloud.oss.BucketAcl(name, bucket=bucket, acl="private", opts=after)
-        alicloud.oss.BucketServerSideEncryption(name, bucket=bucket, sse_algorithm="AES256", opts=after)
         alicloud.oss.BucketPublicAccessBlock(name, bucket=bucket, block_public_access=True, opts=after)
         self.register_outputs({"name": bucket})
 

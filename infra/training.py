@@ -67,6 +67,8 @@ class Training(pulumi.ComponentResource):
                     *mounts,
                 ],
                 max_minutes=stack.training.max_minutes,
+                # Threads that wait give their core to others: a machine may have more to do.
+                environment={"OMP_WAIT_POLICY": "PASSIVE"},
                 bucket=stack.data_bucket,
                 prefix=self.prefix,
             ),

@@ -69,9 +69,10 @@ def download(url, target):
 
 def main():
     tree = sys.argv[1] == "--tree"
-    url, path = sys.argv[2 if tree else 1:]
-    os.makedirs(os.path.dirname(path.rstrip("/")), exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=os.path.dirname(path.rstrip("/")))
+    url, path = sys.argv[2 if tree else 1 :]
+    folder = path if tree else os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=None if tree else folder)
     with os.fdopen(handle, "w+b") as target:
         download(url, target)
         target.seek(0)

@@ -53,12 +53,14 @@ def test_policies_name_actions_and_resources() -> None:
     ]
 
 
-def test_every_bucket_needs_both_guards() -> None:
-    resources: list[tuple[str, dict[str, Any]]] = [
-        ("alicloud:oss/bucket:Bucket", {"bucket": "a"}),
-        ("alicloud:oss/bucketPublicAccessBlock:BucketPublicAccessBlock", {"bucket": "a"}),
+def test_every_bucket_is_encrypted_and_blocks_public_access() -> None:
+    bucket = ("alicloud:oss/bucket:Bucket", {"bucket": "a", "serverSideEncryptionRule": {"sseAlgorithm": "AES256"}})
+    block = ("alicloud:oss/bucketPublicAccessBlock:BucketPublicAccessBlock", {"bucket": "a"})
+    assert rules.exposed_buckets([bucket, block]) == []
+    assert rules.exposed_buckets([bucket]) == ["bucket a has no BucketPublicAccessBlock"]
+    assert rules.exposed_buckets([("alicloud:oss/bucket:Bucket", {"bucket": "a"}), block]) == [
+        "bucket a is not encrypted: set serverSideEncryptionRule"
     ]
-    assert rules.exposed_buckets(resources) == ["bucket a has no bucketServerSideEncryption"]
 
 
 @pytest.mark.parametrize(
