@@ -11,10 +11,17 @@ from typing import Any, TypeVar
 from alibabacloud_credentials.client import Client as Credentials
 from alibabacloud_credentials.exceptions import CredentialException
 from alibabacloud_credentials.models import Config as CredentialsConfig
+from alibabacloud_credentials.provider import (
+    CLIProfileCredentialsProvider,
+    OIDCRoleArnCredentialsProvider,
+    ProfileCredentialsProvider,
+)
 from alibabacloud_tea_openapi.exceptions import AlibabaCloudException
 from alibabacloud_tea_openapi.utils_models import Config
 from darabonba.exceptions import RetryError, UnretryableException
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from serving.clients.instance_role import InstanceRole
 
 T = TypeVar("T")
 
@@ -75,14 +82,14 @@ def ca_file_from_environment() -> str | None:
 
 
 def credentials() -> Any:
-    """The SDK's default chain: environment, OIDC, configuration files, the instance's role; it refreshes itself.
+    """The default chain: environment, OIDC, configuration files, the instance's role; it refreshes itself.
 
-    The environment is looked at here first, because the SDK reads it only once, when it is imported.
+    The order is the SDK's. The environment is looked at here: the SDK reads it only once, when it is imported.
     """
     key_id = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID")
     secret = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
     if not (key_id and secret):
-        return _default_chain()
+        return _other_sources()
     token = os.environ.get("ALIBABA_CLOUD_SECURITY_TOKEN")
     kind = "sts" if token else "access_key"
     return Credentials(
@@ -90,9 +97,35 @@ def credentials() -> Any:
     )
 
 
+class _Sources:
+    """Asks each source until one has keys, and from then on that one."""
+
+    def __init__(self) -> None:
+        self._sources: list[Any] = [CLIProfileCredentialsProvider(), ProfileCredentialsProvider()]
+        if os.environ.get("ALIBABA_CLOUD_OIDC_TOKEN_FILE"):
+            self._sources.insert(0, OIDCRoleArnCredentialsProvider())
+        if os.environ.get("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "").lower() != "true":
+            self._sources.append(InstanceRole())
+
+    def get_credentials(self) -> Any:
+        reasons = []
+        for source in self._sources:
+            try:
+                found = source.get_credentials()
+            except (CredentialException, OSError, ValueError) as error:
+                reasons.append(f"{source.get_provider_name()}: {error}")
+            else:
+                self._sources = [source]
+                return found
+        raise CredentialException("; ".join(reasons))
+
+    def get_provider_name(self) -> str:
+        return "default"
+
+
 @functools.cache
-def _default_chain() -> Any:
-    return Credentials()
+def _other_sources() -> Any:
+    return Credentials(provider=_Sources())
 
 
 def call(operation: str, request: Callable[[], T], *, attempts: int = 5) -> T:

@@ -26,6 +26,7 @@ class PaiDlc(ApiService):
     name = "pai_dlc"
     versions = ("2020-12-03",)
     hosts = (r"pai-dlc\.[a-z0-9-]+\.aliyuncs\.com",)
+    ram_code = "paidlc"
 
     def __init__(self, cloud: Cloud) -> None:
         super().__init__(cloud)
