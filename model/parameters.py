@@ -18,17 +18,17 @@ class TrainingParameters(BaseModel):
 
     seed: int = Field(default=7, ge=0)
     """Source of all chance: order of pairs, dropout, sampled negatives."""
-    epochs: int = Field(default=2, ge=1, le=100)
+    epochs: int = Field(default=1, ge=1, le=100)
     max_steps: int = Field(default=0, ge=0)
     """Stop after so many steps; 0: the epochs decide."""
     max_seconds: int = Field(default=0, ge=0)
     """Stop the embedding's training after so many seconds; 0: no limit. A run that stops by it isn't reproducible."""
-    max_pairs: int = Field(default=3_000, ge=32)
+    max_pairs: int = Field(default=2_000, ge=32)
     """Train on at most so many pairs, drawn from each kind in proportion."""
     batch_size: int = Field(default=32, ge=2, le=4_096)
     max_length: int = Field(default=128, ge=8, le=8_192)
     """Longest text in tokens, in training and serving alike; also bounded by the base model."""
-    learning_rate: float = Field(default=1e-4, gt=0, le=1)
+    learning_rate: float = Field(default=1.5e-4, gt=0, le=1)
     warmup: float = Field(default=0.1, ge=0, le=1)
     """Share of the steps in which the learning rate rises."""
     weight_decay: float = Field(default=0.01, ge=0, le=1)
@@ -37,10 +37,10 @@ class TrainingParameters(BaseModel):
     co_interaction_share: float = Field(default=0.1, ge=0, le=1)
     """At most this share of the pairs come from items that the same users looked at in one sitting."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto` is bfloat16 where the processor has instructions for it."""
+    """`auto` is bfloat16 where it is faster: on GPUs, and on processors with AMX."""
     patience: int = Field(default=3, ge=1)
     """Stop after so many evaluations without a better validation metric."""
-    evaluations: int = Field(default=4, ge=1, le=100)
+    evaluations: int = Field(default=2, ge=1, le=100)
     """How often to evaluate on validation queries while training."""
     half_life_days: float = Field(default=30.0, gt=0)
     """Age at which an interaction counts half, in the history vector and the collaborative neighbours."""

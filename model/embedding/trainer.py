@@ -192,15 +192,14 @@ class _Run:
         batch = self._batches[progress.step]
         for group in self._optimizer.param_groups:
             group["lr"] = self.parameters.learning_rate * self._warmth(progress.step)
+        # The model stays in evaluation mode: over a few hundred steps dropout brings nothing and costs a fifth.
         model = self.encoder.model
-        model.train()
         with torch.autocast(self.encoder.device.type, torch.bfloat16, enabled=self._bfloat16):
             anchors = self.encoder.forward([self._anchors[index] for index in batch])
             positives = self.encoder.forward([self._positives[index] for index in batch])
         loss = contrast(anchors, positives, self.parameters.scale)
         value = float(loss.detach())
         if not math.isfinite(value):
-            model.eval()
             raise TrainingError(
                 f"the loss is {value} at step {progress.step + 1}: lower learning_rate"
                 + (" or set precision to float32" if self._bfloat16 else "")
@@ -210,7 +209,6 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]  # torch doesn't type it
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         self._optimizer.step()
-        model.eval()
         progress.step += 1
         progress.pairs += len(batch)
         return value
@@ -279,12 +277,14 @@ class _Run:
 
 
 def wants_bfloat16(parameters: TrainingParameters, device: torch.device) -> bool:
-    """Whether to compute in bfloat16: as asked, or by `auto` where the processor has instructions for it."""
+    """Whether to compute in bfloat16: as asked, or by `auto` where matrices multiply faster in it.
+
+    On a processor that takes AMX: with AVX-512 alone a step in bfloat16 was measured at 1.6 times that in float32."""
     if parameters.precision != "auto":
         return parameters.precision == "bfloat16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def _line(progress: Progress, steps: int, loss: float) -> str:

@@ -21,7 +21,7 @@ from model.sample import Sample
 from model.train import run
 
 ROOT = Path(__file__).parents[2]
-FAST = TrainingParameters(epochs=4, learning_rate=3e-3, max_length=64, batch_size=64)
+FAST = TrainingParameters(epochs=3, learning_rate=5e-3, max_length=64, batch_size=64)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_bad_input_is_one_line(tmp_path: Path, sample: Sample, arguments: list[s
 def test_a_killed_job_goes_on(tmp_path: Path, sample: Sample, tiny_base: BaseModel) -> None:
     """The process is killed after its first checkpoint; the second start makes what an undisturbed run makes."""
     write_contract(sample, tmp_path / "data")
-    parameters = '{"epochs": 6, "learning_rate": 0.003, "max_length": 64, "evaluations": 1}'
+    parameters = '{"max_steps": 40, "learning_rate": 0.003, "max_length": 64, "evaluations": 1}'
     given = ["--data", str(tmp_path / "data"), "--base-model", str(tiny_base.path), "--parameters", parameters]
     given += ["--threads", "1"]
     environment = {**os.environ, "RAGREC_CHECKPOINT_SECONDS": "0"}
