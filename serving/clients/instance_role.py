@@ -1,7 +1,7 @@
 """Credentials of the instance's RAM role, from the metadata service, never through a proxy.
 
-The SDK's own provider sends these requests through ``HTTP_PROXY`` whatever ``NO_PROXY`` says; a proxy either can't reach
-the metadata service or would see the keys. Has what the SDK wants of a credentials provider.
+The SDK's own provider sends these requests through ``HTTP_PROXY`` whatever ``NO_PROXY`` says; a proxy can't reach
+the metadata service, or would see the keys. Has what the SDK wants of a credentials provider.
 """
 
 from __future__ import annotations
