@@ -143,7 +143,7 @@ def request(properties: Mapping[str, Any]) -> models.CreateJobRequest:
         job_type="PyTorchJob",
         workspace_id=properties.get("workspace_id") or None,
         user_command=properties["command"],
-        envs=dict(properties.get("environment") or {}),
+        envs={"PYTHONUNBUFFERED": "1", **(properties.get("environment") or {})},  # progress is watched as it is made
         job_max_running_time_minutes=int(properties["max_minutes"]),
         job_specs=[
             models.JobSpec(

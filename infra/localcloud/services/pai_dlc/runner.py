@@ -68,6 +68,7 @@ class Runner:
         self._slots = threading.BoundedSemaphore(_MAX_JOBS)
         self._closing = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
+        self._capturing = threading.Lock()
 
     def follow(self, job_id: str) -> None:
         """Starts, or takes up again, the job's thread."""
@@ -106,6 +107,9 @@ class Runner:
             self._finish(job_id, end)
         except (InterruptedError, sqlite3.ProgrammingError):
             return  # the daemon goes down and has closed its state; the next one takes the job up
+        except (RuntimeError, OSError) as error:
+            # What the hypervisor or the disk refuses ends this job; its machines go when it is deleted.
+            self._finish(job_id, _JobEndedError("Failed", "InternalError", str(error)))
         finally:
             self._threads.pop(job_id, None)
 
@@ -254,7 +258,8 @@ class Runner:
 
     def _capture(self, log: PodLog, pod_id: str) -> None:
         try:
-            log.update(self._hypervisor().console(pod_id))
+            with self._capturing:
+                log.update(self._hypervisor().console(pod_id))
         except KeyError:
             return  # not started yet, or gone: what was captured stays
 

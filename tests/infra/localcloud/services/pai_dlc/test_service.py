@@ -143,6 +143,18 @@ def test_a_missing_bucket_fails_the_job(client: Client) -> None:
     )
 
 
+def test_a_host_that_can_not_start_pods_fails_the_job(
+    client: Client, cloud: TestCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("Java 17 or newer not found")
+
+    monkeypatch.setattr(cloud.hypervisor, "start", refuse)
+    job = wait(client, create(client, "true"), "Failed")
+    assert (job.reason_code, job.reason_message) == ("InternalError", "Java 17 or newer not found")
+    client.delete_job(job.job_id)
+
+
 def test_the_running_time_is_limited(client: Client, service: PaiDlc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.localcloud.services.pai_dlc.runner.seconds_since", lambda moment: 61.0)
     job_id = create(client, "sleep 60", job_max_running_time_minutes=1)
