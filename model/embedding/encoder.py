@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 Pooling: TypeAlias = Literal["mean", "cls"]
@@ -156,10 +157,16 @@ class Encoder:
         Args:
             path: A folder; created when it isn't there.
             card: Text of the model card (README.md).
+
+        Raises:
+            OSError: The folder can't be written.
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(folder)  # type: ignore[operator]  # PreTrainedModel has it, nn.Module doesn't
+        try:
+            self.model.save_pretrained(folder)  # type: ignore[operator]  # PreTrainedModel has it, nn.Module doesn't
+        except SafetensorError as error:
+            raise OSError(f"{folder}: {error}") from error
         self.tokenizer.save_pretrained(folder)
         modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
         _write_json(

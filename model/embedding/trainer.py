@@ -1,5 +1,6 @@
 """Contrastive training of an encoder, which goes on after a kill as if nothing had happened."""
 
+import io
 import math
 import os
 import time
@@ -241,8 +242,11 @@ class _Run:
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
         writing = self._state.with_suffix(".writing")
+        # Through memory, since torch hides the reason when the disk is full.
+        content = io.BytesIO()
+        torch.save(state, content)
         with writing.open("wb") as file:
-            torch.save(state, file)
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         writing.replace(self._state)

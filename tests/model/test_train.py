@@ -117,6 +117,18 @@ def test_bad_input_is_one_line(tmp_path: Path, sample: Sample, arguments: list[s
     assert not (tmp_path / "out").exists()
 
 
+def test_a_full_disk_is_one_line(tmp_path: Path, sample: Sample, tiny_base: BaseModel) -> None:
+    """A limit on the size of files stands for a full disk."""
+    write_contract(sample, tmp_path / "data")
+    given = ["--data", str(tmp_path / "data"), "--output", str(tmp_path / "out"), "--base-model", str(tiny_base.path)]
+    limited = ["bash", "-c", 'ulimit -f 64; exec "$@"', "bash", *command(*given, "--parameters", '{"max_steps": 2}')]
+    result = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "File too large" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out" / "MANIFEST.json").exists()
+
+
 def test_a_killed_job_goes_on(tmp_path: Path, sample: Sample, tiny_base: BaseModel) -> None:
     """The process is killed after its first checkpoint; the second start makes what an undisturbed run makes."""
     write_contract(sample, tmp_path / "data")
