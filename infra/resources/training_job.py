@@ -221,14 +221,13 @@ class _Jobs:
         return call("PAI DLC GetJob", lambda: self._client.get_job(job_id, query)).body
 
     def log(self, job: models.GetJobResponseBody) -> list[str]:
-        """The newest lines of the first pod, which has rank 0."""
-        if not job.pods or job.pods[0].status == "Pending":
+        """The newest lines of the pod that has rank 0: the master, or else the first worker."""
+        pod = min(job.pods or (), key=lambda pod: (pod.type != "Master", pod.pod_id), default=None)
+        if pod is None or pod.status == "Pending":
             return []
-        query = models.GetPodLogsRequest(max_lines=_LOG_LINES, pod_uid=job.pods[0].pod_uid)
+        query = models.GetPodLogsRequest(max_lines=_LOG_LINES, pod_uid=pod.pod_uid)
         try:
-            answer = call(
-                "PAI DLC GetPodLogs", lambda: self._client.get_pod_logs(job.job_id, job.pods[0].pod_id, query)
-            )
+            answer = call("PAI DLC GetPodLogs", lambda: self._client.get_pod_logs(job.job_id, pod.pod_id, query))
         except ApiError:
             return []  # progress is a courtesy; whether the job is well is asked for by itself
         return [str(line) for line in answer.body.logs or []]
