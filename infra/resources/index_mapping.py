@@ -37,7 +37,7 @@ def layout(properties: Mapping[str, Any]) -> dict[str, Any]:
         return {"settings": {"index": {"number_of_shards": 1}}, "mappings": _users()}
     return {
         "settings": {"index": {"number_of_shards": 1, "knn": True, "analysis": _ANALYSIS}},
-        "mappings": _items(properties["dimension"], properties["engine"]),
+        "mappings": _items(int(properties["dimension"]), properties["engine"]),
     }
 
 
