@@ -55,6 +55,12 @@ class Listen(Section):
     tls: Tls | None = None
 
 
+class SecureListen(Listen):
+    """Where a server listens that never speaks without TLS."""
+
+    tls: Tls
+
+
 S = TypeVar("S", bound=Section)
 
 

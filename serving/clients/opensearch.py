@@ -67,7 +67,7 @@ def connect(access: OpenSearchAccess, *, connections: int = 32) -> AsyncOpenSear
         timeout=access.timeout,
         max_retries=0,
         maxsize=connections,
-        http_compress=True,
+        http_compress=False,  # in a VPC, compressing vectors takes longer than sending them
         trust_env=False,
     )
 

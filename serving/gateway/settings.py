@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from serving.settings import Listen, Seconds, Section, Url
+from serving.settings import Seconds, Section, SecureListen, Url
 from serving.tokens import Token
 
 
@@ -42,7 +42,7 @@ class Limits(Section):
 class Settings(Section):
     """Everything in ``gateway.json``."""
 
-    listen: Listen
+    listen: SecureListen
     tokens: Annotated[tuple[Token, ...], Field(min_length=1)]
     model: Model = Model()
     torchserve: TorchServe = TorchServe()

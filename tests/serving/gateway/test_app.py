@@ -61,7 +61,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def shared(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]) -> Iterator[Shared]:
     """One gateway in front of one model server for all tests that need nothing special."""
     torchserve = TorchServe(tmp_path_factory.mktemp("torchserve") / "key_file.json")
-    with running(torchserve.app()) as backend, running_gateway(settings(backend, torchserve), certificate) as url:
+    with (
+        running(torchserve.app()) as backend,
+        running_gateway(settings(backend, torchserve, certificate), certificate) as url,
+    ):
         yield Shared(torchserve, url, trusting(certificate))
 
 
@@ -106,10 +109,14 @@ def serve(settings: Settings, certificate: tuple[Path, Path]) -> Iterator[httpx.
         yield client
 
 
-def settings(backend: str, torchserve: TorchServe, **more: Any) -> Settings:
+def settings(backend: str, torchserve: TorchServe, certificate: tuple[Path, Path], **more: Any) -> Settings:
     return Settings.model_validate(
         {
-            "listen": {"address": "127.0.0.1", "port": 0},
+            "listen": {
+                "address": "127.0.0.1",
+                "port": 0,
+                "tls": {"certificate": certificate[0], "key": certificate[1]},
+            },
             "tokens": ({"name": "a", "sha256": digest(TOKEN)}, {"name": "b", "sha256": digest(SECOND)}),
             "torchserve": {
                 "inference": backend,
@@ -282,7 +289,7 @@ def test_a_slow_model_is_a_gateway_timeout(gateway: httpx.Client, torchserve: To
 def test_while_torchserve_is_down_the_gateway_is_alive_but_not_ready(
     torchserve: TorchServe, certificate: tuple[Path, Path]
 ) -> None:
-    with serve(settings(f"http://127.0.0.1:{closed_port()}", torchserve), certificate) as client:
+    with serve(settings(f"http://127.0.0.1:{closed_port()}", torchserve, certificate), certificate) as client:
         assert client.get("/healthz").status_code == 200
         for answer in (client.get("/readyz"), embed(client, "one")):
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
@@ -295,7 +302,7 @@ def test_before_torchserve_has_written_its_key_file_the_gateway_is_not_ready(
     torchserve.key_file.unlink()
     with (
         running(torchserve.app()) as backend,
-        serve(settings(backend, torchserve), certificate) as client,
+        serve(settings(backend, torchserve, certificate), certificate) as client,
     ):
         assert client.get("/readyz").status_code == 503
         torchserve.renew(valid=3600)
@@ -306,7 +313,7 @@ def test_more_waiting_than_allowed_is_refused_at_once(torchserve: TorchServe, ce
     torchserve.delay = 0.5
     with (
         running(torchserve.app()) as backend,
-        serve(settings(backend, torchserve, concurrency=1, waiting=1), certificate) as client,
+        serve(settings(backend, torchserve, certificate, concurrency=1, waiting=1), certificate) as client,
     ):
         answers: list[httpx.Response] = []
         threads = [threading.Thread(target=lambda: answers.append(embed(client, "one"))) for _ in range(5)]

@@ -1,0 +1,1 @@
+"""The recommendation service: recall, rank and explain over one deployed release at a time."""
