@@ -14,15 +14,23 @@ from infra.engine.errors import SetupError
 from infra.engine.paths import Paths
 
 
-def run(paths: Paths, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Runs ``pulumi`` in the tree; what it prints goes to standard error, so that standard output stays ours.
+def run(
+    paths: Paths, arguments: Sequence[str], environment: Mapping[str, str], *, folder: Path | None = None
+) -> None:
+    """Runs ``pulumi`` in the tree, or in another project's `folder`; what it prints goes to standard error.
+
+    Standard output stays ours, for ``--json``.
 
     Raises:
         SetupError: it failed; it has said why.
     """
     command = ["pulumi", *arguments, "--non-interactive"]
     done = subprocess.run(
-        command, cwd=paths.tree, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=sys.stderr
+        command,
+        cwd=folder or paths.tree,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
     )
     if done.returncode:
         raise SetupError(f"pulumi {arguments[0]} failed with exit code {done.returncode}; see above")
