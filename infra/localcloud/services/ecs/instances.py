@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +38,7 @@ class Instances(Orders):
 
     def __init__(self, cloud: Cloud) -> None:
         super().__init__(cloud)
-        self._moving: set[str] = set()
+        self._moving: dict[str, threading.Thread] = {}
         self._lock = threading.Lock()
 
     def instance(self, instance_id: str) -> Document:
@@ -369,10 +370,23 @@ class Instances(Orders):
         with self._lock:
             if instance_id in self._moving:
                 return
-            self._moving.add(instance_id)
-        threading.Thread(
-            target=self._moved, args=(instance_id, force), name=f"ecs-{instance_id}", daemon=True
-        ).start()
+            thread = threading.Thread(
+                target=self._moved, args=(instance_id, force), name=f"ecs-{instance_id}", daemon=True
+            )
+            self._moving[instance_id] = thread
+        thread.start()
+
+    def settle(self, seconds: float) -> bool:
+        """Waits for what is under way, at most so long in total; True when all of it came to its end.
+
+        Call it before the state is closed. What is cut off is taken up at the next start.
+        """
+        end = time.monotonic() + seconds
+        with self._lock:
+            threads = list(self._moving.values())
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        return not any(thread.is_alive() for thread in threads)
 
     def _moved(self, instance_id: str, force: bool) -> None:
         try:
@@ -381,7 +395,7 @@ class Instances(Orders):
                 self._step(instance, force=force)
         except BaseException:
             with self._lock:
-                self._moving.discard(instance_id)
+                self._moving.pop(instance_id, None)
             raise
 
     def _due(self, instance_id: str) -> Document | None:
@@ -393,7 +407,7 @@ class Instances(Orders):
             instance = self.collection("ecs.instance").get(instance_id)
             if instance is not None and instance["Power"] in {"stopping", "rebooting", "releasing"}:
                 return instance
-            self._moving.discard(instance_id)
+            self._moving.pop(instance_id, None)
             return None
 
     def _step(self, instance: Document, *, force: bool) -> None:

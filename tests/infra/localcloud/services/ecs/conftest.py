@@ -14,5 +14,4 @@ from tests.infra.localcloud.services.vpc.rpc import SmallCloud
 def cloud(tmp_path: Path) -> Iterator[SmallCloud]:
     small = SmallCloud(tmp_path)
     yield small
-    small.machines.gate.set()
-    small.store.close()
+    small.close()

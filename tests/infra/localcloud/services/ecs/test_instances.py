@@ -11,6 +11,7 @@ import pytest
 
 from infra.localcloud.hypervisor.machine import MachineStatus
 from infra.localcloud.services.ecs.instance import status
+from infra.localcloud.services.ecs.instances import Instances
 from tests.infra.localcloud.services.vpc.rpc import IMAGE, REGION, SmallCloud
 
 
@@ -205,6 +206,19 @@ def test_a_release_during_a_stop_is_carried_out(cloud: SmallCloud) -> None:
     cloud.machines.gate.set()
     eventually(lambda: cloud.status(instance) == "")
     assert cloud.machines.deleted == [instance]
+
+
+def test_settling_waits_for_what_is_under_way(cloud: SmallCloud) -> None:
+    _, switch, group = cloud.network()
+    instance = cloud.run(switch, group)
+    ecs = cloud.services["ecs"]
+    assert isinstance(ecs, Instances)
+    cloud.machines.gate.clear()
+    cloud.call("ecs", "StopInstance", InstanceId=instance)
+    assert not ecs.settle(0.05)
+    cloud.machines.gate.set()
+    assert ecs.settle(10)
+    assert cloud.status(instance) == "Stopped"
 
 
 def test_several_at_once(cloud: SmallCloud) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -86,6 +87,14 @@ class SmallCloud:
 
     def service(self, name: str) -> Service:
         return self.services[name]
+
+    def close(self) -> None:
+        self.machines.gate.set()
+        end = time.monotonic() + 10
+        while any(thread.name.startswith("ecs-") for thread in threading.enumerate()):
+            assert time.monotonic() < end, "a transition does not end"
+            time.sleep(0.005)
+        self.store.close()
 
     def call(self, service: str, action: str, **parameters: Any) -> dict[str, Any]:
         """Calls an operation; ``__`` in a name stands for a dot."""
