@@ -18,7 +18,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -37,12 +37,17 @@ _MACHINE_LOOPBACK = IPv4Network("127.0.0.0/16")  # stays within a machine, see `
 _LISTEN = "0A"
 
 
-def unix_address(path: Path) -> str:
+@contextlib.contextmanager
+def unix_address(path: Path) -> Iterator[str]:
     """An address of the socket at `path` that fits, however deep the folder lies (at most 107 bytes are allowed)."""
     if len(os.fsencode(path)) < 108:
-        return str(path)
+        yield str(path)
+        return
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    return f"/proc/self/fd/{folder}/{path.name}"
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,8 @@ class Fabric:
         path = self._machine / SOCKET
         path.unlink(missing_ok=True)
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        server.bind(unix_address(path))
+        with unix_address(path) as address:
+            server.bind(address)
         path.chmod(0o600)
         server.listen(64)
         serving = asyncio.create_task(self._serve(server))
@@ -274,7 +280,8 @@ class _Peer:
     async def connect(cls, path: Path) -> _Peer:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            connection.connect(unix_address(path))
+            with unix_address(path) as address:
+                connection.connect(address)
         except OSError:
             connection.close()
             raise

@@ -204,7 +204,7 @@ def _image_packages() -> dict[str, str]:
 
 def package_name(wanted: str) -> str:
     """The name in a package specification: ``opensearch-2.19.1`` is opensearch."""
-    return re.sub(r"[-=](\d[\w.~+:-]*|\*)(\.(noarch|x86_64|aarch64))?$", "", wanted)
+    return re.sub(r"(-\d[\w.~+:]*(-\d[\w.~+]*)?|=[\w.~+:-]+|-\*)$", "", wanted)
 
 
 def find_packages(wanted: Sequence[str], held: Sequence[str]) -> tuple[list[str], list[str]]:

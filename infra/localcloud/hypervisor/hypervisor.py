@@ -107,9 +107,9 @@ class NamespaceHypervisor:
         while self._runs(machine):
             late = time.monotonic() > deadline
             try:
-                with socket.socket(socket.AF_UNIX) as connection:
+                with socket.socket(socket.AF_UNIX) as connection, fabric.unix_address(machine / SOCKET) as address:
                     connection.settimeout(max(1.0, deadline - time.monotonic()))
-                    connection.connect(fabric.unix_address(machine / SOCKET))
+                    connection.connect(address)
                     connection.sendall(b"kill\n" if force or late else b"stop\n")
                     connection.recv(1)  # ends with the machine
             except (FileNotFoundError, ConnectionError):

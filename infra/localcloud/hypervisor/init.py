@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from infra.localcloud.hypervisor import namespaces, netlink, processes, root, seccomp, units
 from infra.localcloud.hypervisor.boot import Boot, wait_for_exit
 from infra.localcloud.hypervisor.control import Control
-from infra.localcloud.hypervisor.image import Image
+from infra.localcloud.hypervisor.image import VENV, Image
 from infra.localcloud.hypervisor.journal import Journal
 from infra.localcloud.hypervisor.processes import Processes, Setting, SpawnError
 from infra.localcloud.hypervisor.supervisor import Supervisor
@@ -141,7 +141,9 @@ class _Init:
     # --- pods
 
     async def _run_pod(self) -> int:
-        environment = {**self._environment(), "HOME": "/root", "USER": "root", "HOSTNAME": self._spec["hostname"]}
+        environment = {"HOME": "/root", "USER": "root", "HOSTNAME": self._spec["hostname"], **self._environment()}
+        if "PATH" not in self._spec["environment"]:  # as in images for training, `python` is the one with packages
+            environment["PATH"] = f"{VENV}/bin:{environment['PATH']}"
         setting = Setting(environment, "/root")
         with os.fdopen(os.dup(self._console), "ab", 0) as output:
             try:

@@ -47,6 +47,8 @@ class Monitor:
         self._init_pid = init_pid
         self._state: dict[str, Any] = {"state": "starting", "exit_code": None, "boot": "", "detail": ""}
         self._stopped = False  # because somebody asked for it
+        self._clients: list[asyncio.StreamWriter] = []  # those who asked; kept open until this process ends
+        self._services: list[Relay] = []
         self._how = "poweroff"
 
     async def run(self) -> str:
@@ -58,7 +60,11 @@ class Monitor:
         self._reap(ended)
         self._channel.setblocking(False)
         reader, writer = await asyncio.open_unix_connection(sock=self._channel)
-        control = await asyncio.start_unix_server(self._control, self._socket_path())
+        path = self._machine / SOCKET
+        path.unlink(missing_ok=True)
+        with unix_address(path) as address:
+            control = await asyncio.start_unix_server(self._control, address)
+        path.chmod(0o600)
         listening = asyncio.create_task(self._listen(reader, writer))
         code = await ended
         # What init said last may still be on its way.
@@ -66,11 +72,6 @@ class Monitor:
         control.close()
         self._finish(code)
         return self._how
-
-    def _socket_path(self) -> str:
-        path = self._machine / SOCKET
-        path.unlink(missing_ok=True)
-        return unix_address(path)
 
     def _reap(self, ended: asyncio.Future[int]) -> None:
         while True:
@@ -139,7 +140,7 @@ class Monitor:
             self._writer.write(b'{"op": "stop"}\n')
         elif request in ("stop", "kill"):
             self._kill()
-        self._clients = [*getattr(self, "_clients", []), writer]  # kept open until this process ends
+        self._clients.append(writer)
 
     def _kill(self) -> None:
         self._stopped = True
@@ -180,7 +181,8 @@ def _unix_connector(path: Path) -> Any:
     async def connect(_: tuple[str, int]) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            await asyncio.get_running_loop().sock_connect(connection, unix_address(path))
+            with unix_address(path) as address:
+                await asyncio.get_running_loop().sock_connect(connection, address)
         except BaseException:
             connection.close()
             raise

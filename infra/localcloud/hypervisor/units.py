@@ -6,7 +6,6 @@ What isn't supported is collected in `Unit.warnings`; what would run something e
 from __future__ import annotations
 
 import re
-import shlex
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,16 +125,24 @@ def parse_boolean(text: str) -> bool:
 
 def split_words(text: str) -> tuple[str, ...]:
     """Words by systemd's quoting rules: double or single quotes around whole words, C escapes."""
-    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
-    lexer.whitespace_split = True
-    lexer.commenters = ""
-    lexer.escape = ""  # C escapes are undone below, within single quotes too
-    try:
-        return tuple(_unescape(word) for word in lexer)
-    except ValueError as error:
-        raise ValueError(f"{text!r}: {error}") from error
+    words = []
+    position = 0
+    text = text.strip()
+    while position < len(text):
+        match = _WORD.match(text, position)
+        if match is None:
+            raise ValueError(f"{text!r}: a quote is not closed, or something follows one")
+        quoted = match["double"] if match["double"] is not None else match["single"]
+        words.append(_unescape(quoted if quoted is not None else match["bare"]))
+        position = match.end()
+    return tuple(words)
 
 
+# A quote counts at the start of a word only; elsewhere it is a character like any other.
+_WORD = re.compile(
+    r"""(?: "(?P<double>(?:[^"\\]|\\.)*)" | '(?P<single>(?:[^'\\]|\\.)*)' | (?P<bare>[^"'\s]\S*) ) (?:\s+|$)""",
+    re.VERBOSE,
+)
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "s": " "}
 
 
@@ -259,6 +266,8 @@ def parse(text: str, name: str, hostname: str = "") -> Unit:
             raise UnitError(f"{name}: {key}={raw}: {error}") from error
         if not many:
             values[attribute] = value
+            if key == "TimeoutSec":
+                values["timeout_start"] = value
         elif raw == "":
             values[attribute] = type(value)()  # an empty assignment resets the list
         elif isinstance(value, dict):
