@@ -57,7 +57,7 @@ def take_down(paths: Paths, *, keep_cloud: bool) -> list[str]:
     stack.select_or_init(paths, DEV, variables)
     pulumi_cli.run(paths, ["destroy", "--yes", "--skip-preview", "--stack", DEV], variables)
     stack.remove(paths, DEV, variables)
-    remaining: list[str] = json.loads(pulumi_cli.control(paths, "inventory", "--json"))["remaining"]
+    remaining: list[str] = json.loads(pulumi_cli.control(paths, "inventory", "--json"))
     if not remaining and not keep_cloud:
         pulumi_cli.control(paths, "stop")
     return remaining

@@ -21,8 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs ``scripts/preview``."""
     parser = argparse.ArgumentParser(
         prog="scripts/preview",
-        description="Preview a stack with the policy pack. dev is previewed as it is; any other stack's configuration "
-        "is rehearsed against the local cloud, with a state of its own: nothing of the real stack is touched or read.",
+        description="Preview a stack with the policy pack. dev is previewed as it is; the configuration of any other "
+        "stack is rehearsed on the local cloud, with a state of its own: nothing of the real stack is touched or read.",
         epilog="For the real thing: pulumi preview -s STACK --policy-pack infra/policies",
     )
     parser.add_argument("--stack", default=DEV, help="stack to preview (default: %(default)s)")
