@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/preview",
         description="Preview a stack with the policy pack. dev is previewed as it is; the configuration of any other "
-        "stack is rehearsed on the local cloud, with a state of its own: nothing of the real stack is touched or read.",
+        "stack is rehearsed on the local cloud, with a state of its own: the real stack is not touched.",
         epilog="For the real thing: pulumi preview -s STACK --policy-pack infra/policies",
     )
     parser.add_argument("--stack", default=DEV, help="stack to preview (default: %(default)s)")
