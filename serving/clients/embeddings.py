@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import httpx
 from pydantic import Field, model_validator
@@ -125,12 +125,19 @@ class Embeddings:
         await self._client.aclose()
 
     async def embed(
-        self, texts: Sequence[str], *, model: str | None = None, attempts: int = 3, deadline: float | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        kind: Literal["query", "document"] = "document",
+        model: str | None = None,
+        attempts: int = 3,
+        deadline: float | None = None,
     ) -> Embedded:
         """The vectors of `texts`.
 
         Args:
             texts: what to embed; the endpoint splits long lists itself.
+            kind: what the texts are, for models that embed queries in another way.
             model: another one than the access names.
             attempts: how often at most; only absence, overload and time-outs are tried again.
             deadline: seconds for all attempts together, by default twice the time-out of one.
@@ -145,14 +152,13 @@ class Embeddings:
             wait=_pause,
             reraise=True,
         )
-        return await policy(self._once, texts, model or self._model, end)
+        body = {"model": model or self._model, "input": list(texts), "input_type": kind}
+        return await policy(self._once, body, end)
 
-    async def _once(self, texts: Sequence[str], model: str, end: float) -> Embedded:
+    async def _once(self, body: dict[str, Any], end: float) -> Embedded:
         left = max(0.05, min(self._timeout, end - time.monotonic()))
         try:
-            response = await self._client.post(
-                "/v1/embeddings", json={"model": model, "input": list(texts)}, timeout=left
-            )
+            response = await self._client.post("/v1/embeddings", json=body, timeout=left)
         except httpx.TimeoutException:
             raise EmbeddingsError(f"no answer in {left:.1f} s") from None
         except httpx.TransportError as error:
@@ -167,7 +173,7 @@ class Embeddings:
             answer = response.json()
         except ValueError:
             raise EmbeddingsError("the answer is not JSON", status=500) from None
-        return parse(answer, len(texts))
+        return parse(answer, len(body["input"]))
 
 
 _backoff = wait_exponential(multiplier=0.1, max=5.0)

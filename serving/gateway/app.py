@@ -35,6 +35,9 @@ class EmbeddingsRequest(BaseModel):
     input: str | list[str] = Field(description="One text or a list of texts; token arrays are not supported.")
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(default=None, ge=1, description="Must be the model's own, if given.")
+    input_type: Literal["query", "document"] = Field(
+        default="document", description="What the texts are, for models that embed queries in another way."
+    )
     user: str | None = Field(default=None, max_length=256, description="Accepted and ignored.")
 
 
@@ -91,7 +94,7 @@ def application(settings: Settings) -> ASGIApp:
         inputs = [request.input] if isinstance(request.input, str) else request.input
         check(request.model, inputs, settings)
         try:
-            answer = await backend.embed(inputs)
+            answer = await backend.embed(inputs, request.input_type)
         except BackendError as error:
             failures.labels(str(error.status)).inc()
             raise

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
 from serving.gateway.settings import TorchServe as Settings
 
 log = logging.getLogger("ragrec.gateway")
+
+Kind = Literal["query", "document"]
 
 
 class BackendError(Exception):
@@ -123,7 +125,7 @@ class TorchServe:
         """Chunks in work or waiting."""
         return self._outstanding
 
-    async def embed(self, texts: Sequence[str]) -> Embeddings:
+    async def embed(self, texts: Sequence[str], kind: Kind = "document") -> Embeddings:
         """The vectors of `texts`, all of one model version.
 
         Raises:
@@ -137,17 +139,17 @@ class TorchServe:
         ):
             raise BackendError("the model server has too many requests waiting", status=503, retry_after=1)
         for _ in range(2):
-            parts = await self._all(chunks)
+            parts = await self._all(chunks, kind)
             if len({part.version for part in parts}) == 1:
                 return Embeddings([vector for part in parts for vector in part.vectors], parts[0].version)
             # The model was switched while the chunks were under way: vectors of two models must not mix.
         raise BackendError("the model is being switched", status=503, retry_after=1)
 
-    async def _all(self, chunks: Sequence[Sequence[str]]) -> list[Embeddings]:
+    async def _all(self, chunks: Sequence[Sequence[str]], kind: Kind) -> list[Embeddings]:
         self._outstanding += len(chunks)
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._chunk(chunk)) for chunk in chunks]
+                tasks = [group.create_task(self._chunk(chunk, kind)) for chunk in chunks]
         except* BackendError as errors:
             first = errors.exceptions[0]
             assert isinstance(first, BackendError)
@@ -156,21 +158,21 @@ class TorchServe:
             self._outstanding -= len(chunks)
         return [task.result() for task in tasks]
 
-    async def _chunk(self, texts: Sequence[str]) -> Embeddings:
+    async def _chunk(self, texts: Sequence[str], kind: Kind) -> Embeddings:
         async with self._slots:
-            response = await self._predict(texts, fresh=False)
+            response = await self._predict(texts, kind, fresh=False)
             if self._keys and _token_refused(response):
                 await self._renew()
-                response = await self._predict(texts, fresh=True)
+                response = await self._predict(texts, kind, fresh=True)
         _check(response)
         return parse(response.content, len(texts))
 
-    async def _predict(self, texts: Sequence[str], *, fresh: bool) -> httpx.Response:
+    async def _predict(self, texts: Sequence[str], kind: Kind, *, fresh: bool) -> httpx.Response:
         headers = {}
         if self._keys:
             headers["Authorization"] = f"Bearer {await self._keys.inference(fresh=fresh)}"
         try:
-            return await self._client.post(self._path, json={"input": list(texts)}, headers=headers)
+            return await self._client.post(self._path, json={"input": list(texts), "kind": kind}, headers=headers)
         except httpx.TimeoutException:
             raise BackendError(
                 f"the model server did not answer in {self._settings.timeout:g} s", status=504
@@ -201,7 +203,7 @@ class TorchServe:
 
 
 def _token_refused(response: httpx.Response) -> bool:
-    return response.status_code in {400, 401, 403} and b"oken" in response.content
+    return response.status_code in {400, 401, 403} and b"InvalidKeyException" in response.content
 
 
 def _check(response: httpx.Response) -> None:

@@ -194,7 +194,7 @@ class Recommender:
             return None
         release = loaded.release
         answer = await self._endpoint.call(
-            lambda: self._embeddings.embed([query], model=release.model, attempts=2),
+            lambda: self._embeddings.embed([query], kind="query", model=release.model, attempts=2),
             counts=lambda error: not isinstance(error, EmbeddingsError) or error.transient,
         )
         if answer.version != release.version:
