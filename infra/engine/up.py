@@ -142,7 +142,10 @@ def bring_up(paths: Paths, progress: Progress, stack: str, source: Path | None) 
     event_log.unlink(missing_ok=True)
     started = time.monotonic()
     pulumi_cli.run(
-        paths, ["up", "--yes", "--skip-preview", "--stack", stack, "--event-log", str(event_log)], variables
+        paths,
+        ["up", "--yes", "--skip-preview", "--stack", stack, "--event-log", str(event_log)],
+        # The flag for the event log is one of those that the engine shows to developers only.
+        {**variables, "PULUMI_DEBUG_COMMANDS": "true"},
     )
     seconds = time.monotonic() - started
     outputs = pulumi_cli.outputs(paths, stack, variables)
