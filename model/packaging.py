@@ -27,7 +27,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class PackagingError(RuntimeError):
-    """The archiver failed; the message has its output."""
+    """The archiver failed; the message has the last line of its output."""
 
 
 def package(model: Path, version: str, output: Path) -> Path:
@@ -69,7 +69,8 @@ def package(model: Path, version: str, output: Path) -> Path:
         environment = {**os.environ, "TMPDIR": str(work)}
         result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if result.returncode != 0:
-            raise PackagingError(f"torch-model-archiver failed: {(result.stderr or result.stdout).strip()[-2000:]}")
+            lines = (result.stderr or result.stdout).strip().splitlines()
+            raise PackagingError(f"torch-model-archiver failed: {lines[-1] if lines else result.returncode}")
         archive = Path(temporary, f"{MODEL_NAME}.mar")
         _zip(built / MODEL_NAME, archive)
         return archive.replace(output / archive.name)

@@ -18,7 +18,7 @@ from model.lineage import file_digest
 from model.parameters import TrainingParameters
 from model.ranking import Collaborative, Ranker
 from model.sample import Sample
-from model.train import run
+from model.train import main, run
 
 ROOT = Path(__file__).parents[2]
 FAST = TrainingParameters(epochs=3, learning_rate=5e-3, max_length=64, batch_size=64)
@@ -89,13 +89,16 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "model.train", *arguments]
 
 
-def test_too_few_pairs_are_one_line(tmp_path: Path, tiny_base: BaseModel) -> None:
+def test_too_few_pairs_are_one_line(
+    tmp_path: Path, tiny_base: BaseModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "documents.jsonl").write_text('{"id": "a", "title": "A", "text": "about"}\n')
     given = ["--data", str(tmp_path), "--output", str(tmp_path / "out"), "--base-model", str(tiny_base.path)]
-    result = subprocess.run(command(*given), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert result.stderr.startswith("error: the data has 1 training pairs, at least 32 are needed")
-    assert result.stderr.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["train", *given])
+    assert main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: the data has 1 training pairs, at least 32 are needed")
+    assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -107,13 +110,21 @@ def test_too_few_pairs_are_one_line(tmp_path: Path, tiny_base: BaseModel) -> Non
         (["--base-model", "/nonexistent"], "base model '/nonexistent'"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path: Path, sample: Sample, arguments: list[str], message: str) -> None:
+def test_bad_input_is_one_line(
+    tmp_path: Path,
+    sample: Sample,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
     write_contract(sample, tmp_path / "data")
     given = ["--data", str(tmp_path / "data"), "--output", str(tmp_path / "out"), *arguments]
-    result = subprocess.run(command(*given), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["train", *given])
+    assert main() == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -132,7 +143,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, sample: Sample, tiny_base: Base
 def test_a_killed_job_goes_on(tmp_path: Path, sample: Sample, tiny_base: BaseModel) -> None:
     """The process is killed after its first checkpoint; the second start makes what an undisturbed run makes."""
     write_contract(sample, tmp_path / "data")
-    parameters = '{"max_steps": 40, "learning_rate": 0.003, "max_length": 64, "evaluations": 1}'
+    parameters = '{"max_steps": 15, "learning_rate": 0.003, "max_length": 64, "evaluations": 1}'
     given = ["--data", str(tmp_path / "data"), "--base-model", str(tiny_base.path), "--parameters", parameters]
     given += ["--threads", "1"]
     environment = {**os.environ, "RAGREC_CHECKPOINT_SECONDS": "0"}
