@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import alibabacloud_oss_v2 as oss
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
 @pytest.fixture
-def bucket(led: Running) -> Iterator[Bucket]:  # noqa: F811 - the fixture
+def bucket(led: Running) -> Bucket:  # noqa: F811 - the fixture
     config = oss.config.load_default()
     config.region, config.endpoint = REGION, ENDPOINT
     config.credentials_provider = oss.credentials.StaticCredentialsProvider(*led.key)
@@ -28,7 +27,7 @@ def bucket(led: Running) -> Iterator[Bucket]:  # noqa: F811 - the fixture
         writer.put_bucket(oss.PutBucketRequest(bucket="ragrec-test-bucket"))
     for key in ("artifacts/one/ranker.json", "artifacts/one/more", "other"):
         writer.put_object(oss.PutObjectRequest(bucket="ragrec-test-bucket", key=key, body=key.encode()))
-    yield Bucket("ragrec-test-bucket", REGION, ENDPOINT)
+    return Bucket("ragrec-test-bucket", REGION, ENDPOINT)
 
 
 def test_objects_are_listed_read_and_fetched(bucket: Bucket, tmp_path: Path) -> None:
