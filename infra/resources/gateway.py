@@ -79,7 +79,7 @@ class Gateway:
         policy = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, EmbeddingsError) and error.transient),
             stop=stop_after_delay(self._patience),
-            wait=wait_exponential_jitter(initial=0.2, max=5),
+            wait=wait_exponential_jitter(multiplier=0.2, max=5),
             reraise=True,
         )
         answer: Embedded = policy(self._once, [text[:MAX_CHARACTERS] for text in texts])

@@ -101,7 +101,7 @@ def built(cluster: Cluster, properties: Properties, name: str) -> int | None:
 
 def in_place(properties: Properties) -> dict[str, Any]:
     """The settings that change without a new index."""
-    settings: dict[str, Any] = {"number_of_replicas": properties["replicas"]}
+    settings: dict[str, Any] = {"number_of_replicas": int(properties["replicas"])}
     if properties["kind"] == "items":
         # A hybrid query outside of a pipeline answers nonsense without an error: never without one.
         settings["search.default_pipeline"] = properties["pipeline"]
@@ -152,11 +152,9 @@ def targets(cluster: Cluster, alias: str) -> list[str]:
     Raises:
         BuildError: there is an index, not an alias, of that name.
     """
-    found = cluster.find(f"/_alias/{alias}")
-    if found is None:
-        if cluster.find(f"/{alias}") is not None:
-            raise BuildError(f"{alias} is an index and not an alias: delete it, or choose another alias")
-        return []
+    found = cluster.find(f"/{alias}/_settings") or {}
+    if alias in found:
+        raise BuildError(f"{alias} is an index and not an alias: delete it, or choose another alias")
     return sorted(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -103,7 +104,7 @@ class Cluster:
         policy = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, OpenSearchError) and error.transient),
             stop=stop_after_delay(self._patience if patience is None else patience),
-            wait=wait_exponential_jitter(initial=0.2, max=5),
+            wait=wait_exponential_jitter(multiplier=0.2, max=5),
             reraise=True,
         )
         answer: Document = policy(self._once, method, path, body, parameters)
@@ -146,7 +147,7 @@ class Cluster:
         deadline = time.monotonic() + self._patience
         pause = 0.2
         while True:
-            answer = self.call("POST", "/_bulk", rest)
+            answer = self.call("POST", "/_bulk", "".join(json.dumps(line) + "\n" for line in rest))
             overloaded: list[Any] = []
             for position, item in enumerate(answer["items"]):
                 (outcome,) = item.values()
@@ -190,7 +191,7 @@ class Cluster:
                 )
             ),
             stop=stop_after_delay(seconds),
-            wait=wait_exponential_jitter(initial=0.5, max=5),
+            wait=wait_exponential_jitter(multiplier=0.5, max=5),
             before_sleep=tell,
             reraise=True,
         )

@@ -199,15 +199,17 @@ class SearchIndexProvider(CloudProvider):
                 gateway.wait(props["version"], props["patience"], pulumi.log.info)
         with self._staged(props) as data:
             # Items of the same content are there after a kill, or to go back to. Users have changed since.
-            count = built(cluster, props, name) if props["kind"] == "items" else None
-            if count is None:
-                count = build(cluster, props, data, name, pulumi.log.info)
+            found = built(cluster, props, name) if props["kind"] == "items" else None
+            count = build(cluster, props, data, name, pulumi.log.info) if found is None else found
             try:
                 verify(cluster, props, data, name, count)
                 previous = flip(cluster, props["alias"], name)
             except BaseException:
-                cluster.remove(f"/{name}")
+                if found is None:
+                    cluster.remove(f"/{name}")
                 raise
+        # One to go back to; not the broken one that this one repairs.
+        previous = [index for index in previous if index.removesuffix("-2") != name.removesuffix("-2")]
         prune(cluster, props["alias"], keep=[name, *previous])
         return {
             **_inputs(props),
