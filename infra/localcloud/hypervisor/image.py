@@ -134,7 +134,8 @@ def describe(directory: Path, *, environ: Mapping[str, str] = os.environ) -> Ima
     """
     interpreter = Path(sys.executable).resolve()
     java_home = find_java(environ)
-    opensearch = find_opensearch(Path(environ.get("RAGREC_CACHE") or Path.home() / ".cache" / "ragrec"))
+    caches = environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    opensearch = find_opensearch(Path(environ.get("RAGREC_CACHE") or Path(caches, "ragrec")).expanduser())
     packages = {name: path for name, path in _PACKAGES.items() if name != "opensearch" or opensearch}
     packages_folder = find_packages_folder()
     layer, venv = _layer_files(interpreter, java_home, packages), _venv_files(interpreter, packages_folder)

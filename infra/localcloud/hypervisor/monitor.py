@@ -128,7 +128,7 @@ class Monitor:
             self._kill()
             return None
         writer.write(b"\n")
-        fabric = Fabric(self._machine, self._spec["address"], edge, self._init_pid, log)
+        fabric = Fabric(self._machine, self._spec["address"], edge, self._init_pid, self._tell)
         return asyncio.create_task(_until_cancelled(fabric))
 
     async def _control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -141,6 +141,12 @@ class Monitor:
         elif request in ("stop", "kill"):
             self._kill()
         self._clients.append(writer)
+
+    def _tell(self, message: str) -> None:
+        """What concerns whoever looks at the machine, on its console as well."""
+        log(message)
+        with (self._machine / "console.log").open("a") as console:
+            console.write(f"network: {message}\n")
 
     def _kill(self) -> None:
         self._stopped = True
