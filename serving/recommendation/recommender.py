@@ -18,6 +18,17 @@ from serving.recommendation.ranking import Candidate, Context, Ranked, Scores, b
 from serving.recommendation.release import Loaded
 from serving.recommendation.settings import Limits
 
+RECALLS = (
+    "hybrid",
+    "lexical",
+    "semantic_recall",
+    "item_to_item",
+    "collaborative",
+    "airec",
+    "popularity",
+)
+"""In the order in which an explanation names them."""
+
 T = TypeVar("T")
 
 
@@ -182,7 +193,8 @@ class Recommender:
         self._count(now)
         if not candidates and now.missing:
             raise Unavailable(now.missing)
-        ranked = rank(candidates, now.scores, loaded, mean=mean, related=related, now=context.now)
+        recalls = {name: now.scores[name] for name in RECALLS if name in now.scores}
+        ranked = rank(candidates, recalls, loaded, mean=mean, related=related, now=context.now)
         return Answer(ranked[: ask.k], sorted(now.missing))
 
     async def _history(self, user_id: str) -> list[history.Event]:
