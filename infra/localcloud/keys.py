@@ -86,6 +86,11 @@ class AccessKeys:
         return str(document["session"]) if document else ""
 
 
+def is_issued(store: Store, access_key_id: str) -> bool:
+    """Whether temporary credentials still are of use: their role may have been deleted."""
+    return store.collection(_TEMPORARY).get(access_key_id) is not None
+
+
 def revoke(store: Store, role_name: str) -> None:
     """Forgets a role's temporary credentials: the role was deleted."""
     temporary = store.collection(_TEMPORARY)

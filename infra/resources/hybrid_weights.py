@@ -19,6 +19,8 @@ PROCESSOR = "normalization-processor"
 _SETTINGS = ("bm25_weight", "vector_weight", "normalization", "combination")
 _INPUTS = (*CONNECTION, "pipeline", *_SETTINGS)
 Properties = dict[str, Any]
+PATIENCE = 900
+"""Seconds for a cluster that still boots."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class HybridWeightsProvider(ResourceProvider):
 
     def _put(self, props: Properties) -> Properties:
         cluster = Cluster(props)
-        cluster.wait(60, pulumi.log.info)
+        cluster.wait(PATIENCE, pulumi.log.info)
         path = f"/_search/pipeline/{props['pipeline']}"
         found = cluster.find(path)
         cluster.call("PUT", path, document(props, found and found[props["pipeline"]]))

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from typing import cast
 
+from infra.localcloud.keys import is_issued
 from infra.localcloud.service import ApiError, Cloud
 from infra.localcloud.services.sts.service import StsService
 from infra.localcloud.store import Document
@@ -147,7 +148,11 @@ def role_credentials(cloud: Cloud, role: str) -> str:
     """
     kept = cloud.store.collection("ecs.role_credentials")
     known = kept.get(role)
-    if known is None or known["Until"] < time.time():
+    if (
+        known is None
+        or known["Until"] < time.time()
+        or not is_issued(cloud.store, known["Credentials"]["AccessKeyId"])
+    ):
         issuer = cast("StsService", cloud.service("sts"))
         new = issuer.issue_role_credentials(role, CREDENTIALS_LIFETIME)
         known = {

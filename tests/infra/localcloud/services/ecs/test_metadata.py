@@ -137,6 +137,19 @@ def test_a_role_hands_out_credentials(cloud: SmallCloud, instance: str) -> None:
     assert status(cloud, instance, path) == 404
 
 
+def test_a_role_made_again_hands_out_new_credentials(cloud: SmallCloud, instance: str) -> None:
+    path = "/latest/meta-data/ram/security-credentials/worker"
+    ids = json.dumps([instance])
+    keys = []
+    for _ in range(2):
+        cloud.call("ram", "CreateRole", RoleName="worker", AssumeRolePolicyDocument=TRUST)
+        cloud.call("ecs", "AttachInstanceRamRole", InstanceIds=ids, RamRoleName="worker")
+        keys.append(json.loads(read(cloud, instance, path))["AccessKeyId"])
+        cloud.call("ecs", "DetachInstanceRamRole", InstanceIds=ids, RamRoleName="worker")
+        cloud.call("ram", "DeleteRole", RoleName="worker")
+    assert keys[0] != keys[1]
+
+
 def test_key_pairs_reach_the_machine(cloud: SmallCloud, instance: str) -> None:
     cloud.call("ecs", "CreateKeyPair", KeyPairName="ops")
     cloud.call("ecs", "AttachKeyPair", KeyPairName="ops", InstanceIds=json.dumps([instance]))
