@@ -31,6 +31,8 @@ NEGATIVES = 60
 EVENTS = 1_500
 """At most so many events are fitted on, and as many measured on."""
 PENALTY = 1e-3
+OWN = frozenset(["ask"])
+"""Events in which a user makes the item: nothing to recommend, though they tell of the user's taste."""
 NEUTRAL = {"airec": 0.5}
 """Weights of signals that the data can't tell (AIRec's recall isn't in any log), in units of the history's weight."""
 
@@ -116,6 +118,14 @@ class Catalogue:
         counts = dict(zip(collaborative.items, collaborative.counts, strict=True))
         self.popularity = popularity([counts.get(item, 0.0) for item in self.items])
 
+    def candidates(self, event: NextItem) -> npt.NDArray[np.bool_]:
+        """Which items could be recommended at the event: not seen by the user, and not younger than the event."""
+        # Unknown ages compare false.
+        found: npt.NDArray[np.bool_] = ~(self._created > event.time)
+        found[[self.rows[item] for item in event.seen]] = False
+        found[self.rows[event.item_id]] = True
+        return found
+
     def features(
         self, event: NextItem, query_vector: npt.NDArray[np.float32] | None, weights: tuple[float, float]
     ) -> npt.NDArray[np.float64]:
@@ -146,7 +156,7 @@ class Catalogue:
 def next_items(
     interactions: Sequence[Interaction], start: datetime, end: datetime | None, seed: int
 ) -> list[NextItem]:
-    """At most `EVENTS` interactions of the period with items that are new to their users."""
+    """At most `EVENTS` interactions of the period with items that are new to their users, and not made by them."""
     histories: dict[str, list[Interaction]] = {}
     for interaction in sorted(interactions, key=lambda i: (i.timestamp, i.user_id, i.item_id)):
         histories.setdefault(interaction.user_id, []).append(interaction)
@@ -155,7 +165,8 @@ def next_items(
         seen: set[str] = set()
         for place, interaction in enumerate(history):
             time = interaction.timestamp
-            if interaction.item_id not in seen and start <= time and (end is None or time < end):
+            recommendable = interaction.item_id not in seen and interaction.event not in OWN
+            if recommendable and start <= time and (end is None or time < end):
                 past = tuple(history[max(0, place - HISTORY) : place])
                 found.append(
                     NextItem(user, past, frozenset(seen), interaction.item_id, time.timestamp(), interaction.query)
@@ -194,8 +205,7 @@ def fit(
         features = catalogue.features(event, query_vector, weights)
         drawn = chance.integers(0, len(catalogue.items), NEGATIVES)
         target = catalogue.rows[event.item_id]
-        known = {catalogue.rows[item] for item in event.seen}
-        drawn = np.array([row for row in drawn if row != target and row not in known], dtype=np.int64)
+        drawn = drawn[catalogue.candidates(event)[drawn] & (drawn != target)]
         if len(drawn):
             rows.append(features[np.concatenate([[target], drawn])])
     means, scales = standardise(rows)
@@ -246,8 +256,9 @@ def measure(catalogue: Catalogue, ranker: Ranker, events: Sequence[NextItem]) ->
         features = catalogue.features(event, None, (0.5, 0.5))
         systems = {"ranker": ranker.score(features), "popularity": catalogue.popularity.copy()}
         grades = {event.item_id: 1}
+        candidates = catalogue.candidates(event)
         for name, scores in systems.items():
-            scores[[catalogue.rows[item] for item in event.seen]] = -np.inf
+            scores[~candidates] = -np.inf
             best = np.argsort(-scores, kind="stable")[:10]
             ranking = [catalogue.items[row] for row in best]
             values[name]["ndcg@10"].append(ndcg(ranking, grades, 10))
