@@ -17,7 +17,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from infra.resources.credentials import Pair, issue
+from tests.opensearch import Node
 
 DIMENSION = 32
 MODEL = "custom-emb-v1"
@@ -108,3 +111,11 @@ def fake_gateway(authority: Pair) -> Iterator[FakeGateway]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.fixture
+def gateway(opensearch: Node) -> Iterator[FakeGateway]:
+    """A gateway that the node trusts."""
+    assert opensearch.authority is not None
+    with fake_gateway(opensearch.authority) as running:
+        yield running

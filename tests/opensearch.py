@@ -1,7 +1,7 @@
 """Real OpenSearch nodes for tests.
 
-`node` is a context manager. A test module gets the session's fixtures, `opensearch` (TLS and users, configured by the
-files that instances boot with) and `plain_opensearch`, by ``pytest_plugins = ["tests.opensearch"]``.
+`node` is a context manager. A `conftest.py` that imports the session's fixtures `opensearch` (TLS and users,
+configured by the files that instances boot with) and `plain_opensearch` gives them to the tests of its folder.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ class Node:
     authority: Pair | None
     passwords: dict[str, str] = field(default_factory=dict)
     folder: Path = Path()
+
+    def connection(self, user: str = search_security.LOADER) -> dict[str, str]:
+        """The inputs by which a managed resource connects."""
+        authority = self.authority.certificate if self.authority else ""
+        return {"url": self.url, "authority": authority, "user": user, "password": self.passwords.get(user, "")}
 
     @property
     def user(self) -> str:

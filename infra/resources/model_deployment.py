@@ -263,6 +263,12 @@ def _group(cluster: Cluster, name: str) -> str:
 def _deploy(cluster: Cluster, model_id: str, seconds: float) -> None:
     answer = cluster.call("POST", f"{ML}/models/{model_id}/_deploy")
     _await(cluster, answer["task_id"], seconds)
+    # The model says so a moment after its task does.
+    deadline = time.monotonic() + 30
+    while (state := (cluster.find(f"{ML}/models/{model_id}") or {}).get("model_state")) != DEPLOYED:
+        if time.monotonic() > deadline:
+            raise DeploymentError(f"model {model_id} is {state} although its deployment completed")
+        time.sleep(0.2)
 
 
 def _await(cluster: Cluster, task_id: str, seconds: float) -> dict[str, Any]:

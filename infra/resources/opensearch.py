@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,9 @@ from serving.clients.opensearch import reason
 
 Report = Callable[[str], None]
 Document = dict[str, Any]
+# The client warns of every 404 on its own; what matters is raised.
+logging.getLogger("opensearch").setLevel(logging.ERROR)
+
 CONNECTION = ("url", "authority", "user", "password")
 """Names of the inputs that every resource in OpenSearch has."""
 
