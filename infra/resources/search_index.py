@@ -118,7 +118,7 @@ def plan(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     if change == "create":
         return [f"build {name}", "count and compare", f"point {new['alias']} at it"]
     why = ", ".join(changed(old, new, _CONTENT)) or _drift(old)
-    size = f" ({old['documents']:,} documents now)" if old.get("documents") else ""
+    size = f" ({int(old['documents']):,} documents now)" if old.get("documents") else ""
     return [
         f"build a new index beside {old.get('index') or 'nothing'}{size}: {why}",
         "count and compare",
@@ -139,7 +139,7 @@ def _drift(old: Mapping[str, Any]) -> str:
     if not old.get("index"):
         return _UNSERVED
     if old.get("count") is not None and old["count"] != old.get("documents"):
-        return f"it holds {old['count']:,} documents instead of {old.get('documents') or 0:,}"
+        return f"it holds {int(old['count']):,} documents instead of {int(old.get('documents') or 0):,}"
     return "" if old.get("digest") else "it was made by somebody else"
 
 
