@@ -26,7 +26,7 @@ from model.embedding.validation import validation_set
 from model.lineage import code_digest, file_digest, training_digest
 from model.packaging import PackagingError, package
 from model.parameters import ParameterError, TrainingParameters, read_parameters
-from model.ranking.training import ItemIndex, fit, measure, next_items, summarise
+from model.ranking.training import ItemIndex, fit, judged_items, measure, next_items, summarise
 
 MANIFEST = "MANIFEST.json"
 CHECKPOINT = "checkpoint"
@@ -163,6 +163,7 @@ def _rank(
         # Neighbours from the first half of the past, weights from its second half, measured after the test's start.
         middle = past[len(past) // 2]
         events = next_items(corpus.interactions, middle, split.validation_from, parameters.seed)
+        events += judged_items(split.queries(corpus.queries, "validation"), corpus.judgments)
         asked = sorted({event.query for event in events if event.query})
         vectors = dict(zip(asked, encoder.encode(asked, kind="query"), strict=True))
         ranker = fit(index.as_of(middle.timestamp()), events, vectors, HYBRID_WEIGHTS, version, parameters.seed)

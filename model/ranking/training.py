@@ -1,5 +1,6 @@
 """Fits the ranker on what users did next, and measures it on what they did after that."""
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from scipy import optimize
 
 from model.data.corpus import Corpus
-from model.data.records import Interaction
+from model.data.records import Interaction, Judgment, Query
 from model.evaluation.metrics import bootstrap, ndcg, recall
 from model.ranking.collaborative import Collaborative
 from model.ranking.features import (
@@ -33,8 +34,8 @@ EVENTS = 1_500
 PENALTY = 1e-3
 OWN = frozenset(["ask"])
 """Events in which a user makes the item: nothing to recommend, though they tell of the user's taste."""
-NEUTRAL = {"airec": 0.5}
-"""Weights of signals that the data can't tell (AIRec's recall isn't in any log), in units of the history's weight."""
+AIREC = 0.5
+"""Weight of AIRec's recall, which isn't in any log, in units of the history's weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class Catalogue:
         """Which items could be recommended at the event: not seen by the user, and not younger than the event."""
         # Unknown ages compare false.
         found: npt.NDArray[np.bool_] = ~(self._created > event.time)
-        found[[self.rows[item] for item in event.seen]] = False
+        found[[self.rows[item] for item in event.seen if item in self.rows]] = False
         found[self.rows[event.item_id]] = True
         return found
 
@@ -174,6 +175,22 @@ def next_items(
             seen.add(interaction.item_id)
     chance = random.Random(seed)
     return found if len(found) <= EVENTS else chance.sample(found, EVENTS)
+
+
+def judged_items(queries: Sequence[Query], judgments: Sequence[Judgment]) -> list[NextItem]:
+    """What judged queries should find, as events of nobody: they tell what a query counts against popularity.
+
+    Args:
+        queries: Those of one part of the split; the embedding must not have been trained on them.
+        judgments: Of any queries; grades above 0 count.
+    """
+    texts = {query.id: query.text for query in queries}
+    # Judges looked at all documents, also at younger ones; a document of the query's id is its own source.
+    return [
+        NextItem("", (), frozenset([judgment.query_id]), judgment.item_id, math.inf, texts[judgment.query_id])
+        for judgment in judgments
+        if judgment.grade > 0 and judgment.query_id in texts
+    ]
 
 
 def fit(
@@ -229,15 +246,32 @@ def fit(
         learnt = np.asarray(result.x, dtype=np.float64)
     else:
         learnt = np.ones(len(FEATURES))
-    # What the log never shows has no standard: it is taken on its own scale of [0, 1].
+    # What the log never shows has no standard.
     there = np.zeros(len(FEATURES), dtype=bool)
     for found in rows:
         there |= ~np.isnan(found).all(axis=0)
-    history = float(learnt[FEATURES.index("history")])
+    weights_by_name, raw = (dict(zip(FEATURES, found.tolist(), strict=True)) for found in (learnt, learnt / scales))
     for column, name in enumerate(FEATURES):
         if not there[column]:
-            learnt[column] = NEUTRAL.get(name, 1.0) * max(history, 0.1)
+            learnt[column] = _unseen(name, weights_by_name, raw)
     return Ranker(FEATURES, learnt, means, scales, version)
+
+
+def _unseen(name: str, weights: Mapping[str, float], raw: Mapping[str, float]) -> float:
+    """The weight of a signal that no event has: it is taken on its own scale of [0, 1].
+
+    Args:
+        name: The signal.
+        weights: Of the others, standardised.
+        raw: The same on the signals' own scales.
+    """
+    history = max(weights["history"], 0.1)
+    if name == "airec":
+        return AIREC * history
+    if name == "retrieval":
+        # Who asks says what they want: that outweighs all that is known without asking.
+        return max(history, raw["popularity"] + raw["freshness"])
+    return history
 
 
 Measured: TypeAlias = dict[str, dict[str, npt.NDArray[np.float64]]]

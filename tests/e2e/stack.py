@@ -44,6 +44,9 @@ class Stack:
 
     def start(self) -> None:
         """Starts the local cloud on a free port; makes the stack of dev's configuration, with little training."""
+        # The engine's part of the state; everything that takes time is cached.
+        setup = [str(TREE / "scripts" / "setup")]
+        subprocess.run(setup, env={**os.environ, "RAGREC_STATE": str(self.state)}, check=True, capture_output=True)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.localcloud("start", "--port", str(port))

@@ -3,10 +3,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from model.data.corpus import Corpus
-from model.data.records import Document, Interaction
+from model.data.records import Document, Interaction, Judgment, Query
 from model.data.split import Split
 from model.ranking.features import FEATURES
-from model.ranking.training import ItemIndex, fit, measure, next_items, summarise
+from model.ranking.training import ItemIndex, fit, judged_items, measure, next_items, summarise
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -55,6 +55,30 @@ def test_without_interactions_all_signals_weigh() -> None:
     assert ranker.names == FEATURES
     assert (ranker.weights > 0).all()
     assert np.isfinite(ranker.score(np.full((2, len(FEATURES)), 0.5))).all()
+
+
+def test_a_query_outweighs_popularity_where_no_log_has_queries() -> None:
+    index = ItemIndex.build(corpus(), VECTORS, 30.0)
+    events = next_items(index.corpus.interactions, START + timedelta(hours=400), None, seed=0)
+    ranker = fit(index.as_of((START + timedelta(hours=400)).timestamp()), events, {}, (0.3, 0.7), "v", seed=0)
+    asked = np.full((2, len(FEATURES)), np.nan)
+    asked[:, FEATURES.index("retrieval")] = [1.0, 0.0]
+    asked[:, FEATURES.index("popularity")] = [0.0, 1.0]
+    best, popular = ranker.score(asked)
+    assert best >= popular
+
+
+def test_judged_queries_teach_what_a_query_counts() -> None:
+    queries = [Query(f"q{n}", f"b {n}") for n in range(20)]
+    judgments = [Judgment(f"q{n}", f"b{n}", 1) for n in range(20)] + [Judgment("q0", "a0", 0)]
+    events = judged_items(queries, judgments)
+    assert [(event.item_id, event.query, event.history) for event in events[:1]] == [("b0", "b 0", ())]
+    assert len(events) == 20
+    index = ItemIndex.build(corpus(), VECTORS, 30.0)
+    vectors = {query.text: VECTORS[20] for query in queries}
+    ranker = fit(index.as_of(START.timestamp()), events, vectors, (0.3, 0.7), "v", seed=0)
+    weights = dict(zip(ranker.names, ranker.weights, strict=True))
+    assert weights["retrieval"] > max(weights["popularity"], weights["freshness"])
 
 
 def test_nothing_to_measure() -> None:
