@@ -172,20 +172,14 @@ def ask(outputs: dict[str, Any]) -> list[dict[str, Any]]:
     Raises:
         RecommendationError: refused, not reachable, or without any item.
     """
-    client = RecommendationClient(outputs["endpoint"], outputs["instance"], token=outputs["apiToken"])
     answers = []
-    for question in questions(open_dataset(Path(outputs["source"]))):
-        answer = client.recommend(user_id=question.user_id, query=question.query, k=SHOWN)
-        if not answer["items"]:
-            raise RecommendationError(f"{question.words}: the answer holds no item: {answer}")
-        answers.append(
-            {
-                "user_id": question.user_id,
-                "query": question.query,
-                "items": answer["items"],
-                "degraded": answer["degraded"],
-            }
-        )
+    with RecommendationClient(outputs["endpoint"], outputs["instance"], token=outputs["apiToken"]) as client:
+        for question in questions(open_dataset(Path(outputs["source"]))):
+            answer = client.recommend(user_id=question.user_id, query=question.query, k=SHOWN)
+            if not answer["items"]:
+                raise RecommendationError(f"{question.words}: the answer holds no item: {answer}")
+            asked = {"user_id": question.user_id, "query": question.query}
+            answers.append({**asked, "items": answer["items"], "degraded": answer["degraded"]})
     return answers
 
 

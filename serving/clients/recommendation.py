@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -28,6 +28,12 @@ class RecommendationClient:
         self._http = httpx.Client(
             base_url=f"{endpoint}/v1/instances/{instance}", headers=headers, timeout=timeout, trust_env=False
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
 
     def recommend(
         self, *, user_id: str | None = None, query: str | None = None, k: int = 10, explain: bool = False
