@@ -126,6 +126,8 @@ class Recommendation(pulumi.ComponentResource):
                 "token_file": "/etc/ragrec/embeddings.token",
                 "ca_file": "/etc/ragrec/tls/ca.pem",
             },
+            # Histories fade in serving as they did in training.
+            "limits": {"half_life_days": stack.training.trained.half_life_days},
             "artifacts": {"bucket": stack.data_bucket, "endpoint": f"https://{args.oss_endpoint}"},
         }
         if args.airec_instance is not None and stack.airec is not None:

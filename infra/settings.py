@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.alias_generators import to_camel
 
 from infra.policies import rules
+from model.parameters import TrainingParameters
 
 NAMESPACE = "ragrec"
 SAMPLE = "sample"
@@ -86,6 +87,21 @@ class Training(_Section):
     max_minutes: Annotated[int, Field(ge=1, le=10080)] = 120
     parameters: dict[str, Any] = {}
     """Overrides of `model.train`'s parameters; part of the artifact's digest."""
+
+    @field_validator("parameters")
+    @classmethod
+    def _trainable(cls, values: dict[str, Any]) -> dict[str, Any]:
+        try:
+            TrainingParameters.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        return values
+
+    @property
+    def trained(self) -> TrainingParameters:
+        """The parameters with their defaults."""
+        return TrainingParameters.model_validate(self.parameters)
 
 
 class Inference(_Section):

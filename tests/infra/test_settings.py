@@ -43,6 +43,10 @@ def test_addresses_follow_from_the_block() -> None:
         ({"ragrec__hybrid": {"bm25Weight": 0.3, "vectorWeight": 0.8}}, "is 1.1; the weights must sum to 1"),
         ({"ragrec__hybrid": {"bm25Weight": -0.3, "vectorWeight": 1.3}}, "bm25Weight is -0.3"),
         ({"ragrec__hybrid": {"bm25": 1}}, "ragrec:hybrid.bm25 is not a setting"),
+        (
+            {"ragrec__training": {"instanceType": "a", "image": "b", "parameters": {"epoch": 3}}},
+            "ragrec:training.parameters: epoch: Extra inputs are not permitted",
+        ),
         ({"ragrec__ranking": "magic"}, "ragrec:ranking: Input should be 'airec' or 'embedded' (is 'magic')"),
         ({"ragrec__airec": None}, "ranking is airec, so airec:"),
         ({"ragrec__network": None}, "ragrec:network is missing"),
