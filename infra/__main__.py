@@ -163,6 +163,7 @@ release = short(
         hybrid=stack.hybrid.model_dump(),
         search=stack.search.model_dump(),
         ranking=stack.ranking,
+        service=service.revision,
     )
 )
 deployed = ServiceDeployment(

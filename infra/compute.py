@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_alicloud as alicloud
+
+from infra.resources.credentials import Credentials
+from serving import tokens
 
 IMAGE_FAMILY = "acs:alibaba_cloud_linux_3_2104_lts_x64"
 
@@ -42,6 +45,8 @@ class RoleArgs:
     """OSS resources ``bucket/prefix*`` that the role may read beside its configuration."""
     statements: Sequence[Mapping[str, object]] = ()
     """Further policy statements: AIRec's."""
+    revision: str = "boot"
+    """Names the configuration object, and so is part of the user data: another revision, another instance."""
 
 
 class InstanceRole(pulumi.ComponentResource):
@@ -50,7 +55,7 @@ class InstanceRole(pulumi.ComponentResource):
     def __init__(self, name: str, args: RoleArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("ragrec:compute:InstanceRole", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        self.config_key = f"{name}/boot.json"
+        self.config_key = f"{name}/{args.revision}.json"
         role_name = f"{args.prefix}-{name}"
         self.config = alicloud.oss.BucketObject(
             f"{name}-boot",
@@ -67,7 +72,7 @@ class InstanceRole(pulumi.ComponentResource):
             content_type="application/json",
             opts=child,
         )
-        readable = [f"{args.config_bucket}/{self.config_key}", *args.readable]
+        readable = [f"{args.config_bucket}/{name}/*", *args.readable]
         role = alicloud.ram.Role(
             name, role_name=role_name, assume_role_policy_document=_ASSUMED_BY_ECS, force=True, opts=child
         )
@@ -166,3 +171,8 @@ class Server(pulumi.ComponentResource):
 def _secret(value: pulumi.Output[str]) -> pulumi.Output[str]:
     secret: pulumi.Output[str] = pulumi.Output.secret(value)
     return secret
+
+
+def token_digests(credentials: Credentials, names: Iterable[str]) -> dict[str, pulumi.Output[str]]:
+    """The digests of tokens by name: all that an instance that checks them needs."""
+    return {name: credentials.tokens[name].apply(tokens.digest) for name in names}

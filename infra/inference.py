@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_alicloud as alicloud
 
 from infra import cloudinit, settings
-from infra.compute import ConfigFile, InstanceRole, RoleArgs, Server, ServerArgs
+from infra.compute import ConfigFile, InstanceRole, RoleArgs, Server, ServerArgs, token_digests
+from infra.release import digest, short
 from infra.resources.credentials import Credentials
-from serving import tokens
 
 PORT = 8443
 TOKENS = ("indexer", "search", "recommendation")
@@ -47,8 +49,12 @@ class Inference(pulumi.ComponentResource):
             RoleArgs(
                 prefix=stack.prefix,
                 config_bucket=stack.config_bucket,
+                revision=short(digest(gateway=self._configuration(args, dict.fromkeys(TOKENS)))),
                 files={
-                    "/etc/ragrec/gateway.json": ConfigFile(self._configuration(args), "ragrec:ragrec"),
+                    "/etc/ragrec/gateway.json": ConfigFile(
+                        pulumi.Output.json_dumps(self._configuration(args, token_digests(args.credentials, TOKENS))),
+                        "ragrec:ragrec",
+                    ),
                     "/etc/ragrec/tls/gateway.pem": ConfigFile(
                         args.credentials.certificates["inference"], "ragrec:ragrec"
                     ),
@@ -87,21 +93,18 @@ class Inference(pulumi.ComponentResource):
         )
         self.register_outputs({"url": self.url})
 
-    def _configuration(self, args: InferenceArgs) -> pulumi.Output[str]:
+    def _configuration(self, args: InferenceArgs, digests: Mapping[str, Any]) -> dict[str, Any]:
         """``gateway.json``: it holds digests of tokens, never tokens."""
-        digests = args.credentials.tokens.apply(lambda known: {name: tokens.digest(known[name]) for name in TOKENS})
-        return pulumi.Output.json_dumps(
-            {
-                "listen": {
-                    "address": self.address,
-                    "port": PORT,
-                    "tls": {"certificate": "/etc/ragrec/tls/gateway.pem", "key": "/etc/ragrec/tls/gateway.key"},
-                },
-                "tokens": [{"name": name, "sha256": digests[name]} for name in TOKENS],
-                "model": {"name": args.model},
-                "torchserve": {"key_file": "/var/log/torchserve/key_file.json"},
-            }
-        )
+        return {
+            "listen": {
+                "address": self.address,
+                "port": PORT,
+                "tls": {"certificate": "/etc/ragrec/tls/gateway.pem", "key": "/etc/ragrec/tls/gateway.key"},
+            },
+            "tokens": [{"name": name, "sha256": digests[name]} for name in TOKENS],
+            "model": {"name": args.model},
+            "torchserve": {"key_file": "/var/log/torchserve/key_file.json"},
+        }
 
 
 def address(network: settings.Network) -> str:

@@ -10,10 +10,10 @@ import pulumi
 import pulumi_alicloud as alicloud
 
 from infra import cloudinit, settings
-from infra.compute import ConfigFile, InstanceRole, RoleArgs, Server, ServerArgs
+from infra.compute import ConfigFile, InstanceRole, RoleArgs, Server, ServerArgs, token_digests
+from infra.release import digest, short
 from infra.resources import search_security
 from infra.resources.credentials import Credentials
-from serving import tokens
 
 PORT = 8080
 SCOPES: Mapping[str, tuple[str, ...]] = {
@@ -41,7 +41,10 @@ class RecommendationArgs:
 
 
 class Recommendation(pulumi.ComponentResource):
-    """The service's instance; `url` is the API's, `instance_id` the name of it in every path."""
+    """The service's instance; `url` is the API's, `instance_id` the name of it in every path.
+
+    `revision` names its configuration: a new one is a new instance, to which the release is deployed again.
+    """
 
     def __init__(self, name: str, args: RecommendationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("ragrec:recommendation:Recommendation", name, None, opts)
@@ -50,14 +53,19 @@ class Recommendation(pulumi.ComponentResource):
         self.instance_id = stack.prefix
         self.address = address(stack.network)
         self.url = f"http://{self.address}:{PORT}"
+        self.revision = self._revision(args)
         secrets = args.credentials
         role = InstanceRole(
             name,
             RoleArgs(
                 prefix=stack.prefix,
                 config_bucket=stack.config_bucket,
+                revision=self.revision,
                 files={
-                    "/etc/ragrec/service.json": ConfigFile(self._configuration(args), "ragrec:ragrec"),
+                    "/etc/ragrec/service.json": ConfigFile(
+                        pulumi.Output.json_dumps(self._configuration(args, token_digests(secrets, SCOPES))),
+                        "ragrec:ragrec",
+                    ),
                     "/etc/ragrec/tls/ca.pem": ConfigFile(secrets.authority, "ragrec:ragrec"),
                     "/etc/ragrec/opensearch.password": ConfigFile(
                         secrets.passwords[search_security.SERVICE], "ragrec:ragrec"
@@ -98,10 +106,16 @@ class Recommendation(pulumi.ComponentResource):
         )
         self.register_outputs({"url": self.url, "instance": self.instance_id})
 
-    def _configuration(self, args: RecommendationArgs) -> pulumi.Output[str]:
+    def _revision(self, args: RecommendationArgs) -> str:
+        """The digest of the configuration without what is secret or not known yet."""
+        plain = self._configuration(args, dict.fromkeys(SCOPES))
+        if "airec" in plain:
+            plain["airec"] = args.settings.airec and args.settings.airec.model_dump(mode="json")
+        return short(digest(service=plain))
+
+    def _configuration(self, args: RecommendationArgs, digests: Mapping[str, Any]) -> dict[str, Any]:
         """``service.json``: secrets are in files beside it, tokens as digests."""
         stack = args.settings
-        digests = args.credentials.tokens.apply(lambda known: {name: tokens.digest(known[name]) for name in SCOPES})
         document: dict[str, Any] = {
             "instance": self.instance_id,
             "region": stack.region,
@@ -132,7 +146,7 @@ class Recommendation(pulumi.ComponentResource):
         }
         if args.airec_instance is not None and stack.airec is not None:
             document["airec"] = {"instance_id": args.airec_instance, "scene_id": stack.airec.scene_id}
-        return pulumi.Output.json_dumps(document)
+        return document
 
 
 def address(network: settings.Network) -> str:
