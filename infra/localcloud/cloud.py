@@ -82,4 +82,6 @@ class LocalCloud:
 
     def close(self) -> None:
         """Closes the state. Machines go on running."""
+        for service in self.services:
+            service.close()
         self.store.close()

@@ -176,6 +176,9 @@ class Service(ABC):
     def start(self) -> None:  # noqa: B027 - optional hook
         """Called once after the state was loaded: take up again what was running."""
 
+    def close(self) -> None:  # noqa: B027 - optional hook
+        """Called once before the state is closed: what runs is left for the next start."""
+
     def inventory(self) -> list[str]:
         """What stands in the account because somebody created it, one ``type id`` a line."""
         return []

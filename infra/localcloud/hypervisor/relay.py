@@ -25,6 +25,8 @@ class _End(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.other: _End | None = None
         self._ended = False
+        # What came before the far side was there: Python 3.11.2 reads on although reading is paused at the start.
+        self._early = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -33,12 +35,14 @@ class _End(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.other is not None and self.other.transport is not None:
             self.other.transport.write(data)
+        else:
+            self._early += data
 
     def eof_received(self) -> bool:
         """Passes the end on; the way back stays open until it ends too."""
         self._ended = True
         if self.other is None or self.other.transport is None or self.transport is None:
-            return False
+            return True  # passed on once the far side is there
         if self.other._ended:
             self.other.transport.close()  # after what is buffered
             return False
@@ -94,10 +98,14 @@ class _Front(_End):
         if self._greeting:
             back.transport.write(self._greeting)
         self.other = back
+        back.transport.write(bytes(self._early))
+        self._early.clear()
         if transport.is_closing():
             back.transport.close()
-        else:
-            transport.resume_reading()
+            return
+        if self._ended:
+            back.transport.write_eof()
+        transport.resume_reading()
 
 
 async def _adopt(end: _End, connection: socket.socket) -> None:

@@ -11,6 +11,7 @@ from infra.localcloud.services.ecs.offers import Offers
 from infra.localcloud.services.vpc.conventions import MOST_TAGS, TAGS, api, boolean, page, tagged, tags
 from infra.localcloud.store import Collection
 
+CLOSE_SECONDS = 30.0
 _KINDS = {
     "instance": "ecs.instance",
     "disk": "ecs.disk",
@@ -38,6 +39,10 @@ class EcsService(KeyPairs, Offers):
     def start(self) -> None:
         """Takes instances up again where the local cloud ended."""
         self.take_up()
+
+    def close(self) -> None:
+        """Gives what is under way the time that a machine takes to stop; the rest is taken up at the next start."""
+        self.settle(CLOSE_SECONDS)
 
     def inventory(self) -> list[str]:
         """Instances, security groups and key pairs; disks come and go with their instances."""

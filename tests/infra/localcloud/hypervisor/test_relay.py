@@ -52,6 +52,38 @@ def test_the_answer_comes_after_the_client_has_ended_its_side() -> None:
     assert asyncio.run(run()) == b"5000006 bytes"
 
 
+def test_what_comes_before_the_far_side_is_there_is_kept() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read())
+        writer.close()
+
+    async def run() -> bytes:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        target = server.sockets[0].getsockname()
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setblocking(False)
+
+        async def connect(_: tuple[str, int]) -> socket.socket:
+            await asyncio.sleep(0.2)
+            made = socket.socket()
+            made.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(made, target)
+            return made
+
+        relay = Relay(listener, connect, b"who\n")
+        await relay.open()
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+        writer.write(b"early")
+        writer.write_eof()
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        relay.close()
+        server.close()
+        return answer
+
+    assert asyncio.run(run()) == b"who\nearly"
+
+
 def test_a_slow_reader_holds_the_sender_back() -> None:
     sent = 0
 
