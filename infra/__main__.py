@@ -28,9 +28,13 @@ MODEL = "custom-emb-v1"
 try:
     stack = settings.load(get_config_env(), stack=pulumi.get_stack())
     source = sample.ensure(STATE / "sample") if stack.data.source == settings.SAMPLE else ROOT / stack.data.source
-    data = open_dataset(source)
-except (settings.SettingsError, DataError) as error:
+    data_digest = open_dataset(source).digest
+except settings.SettingsError as error:
     raise pulumi.RunError(str(error)) from None
+except DataError as error:
+    raise pulumi.RunError(f"ragrec:data.source: {error}") from None
+except OSError as error:
+    raise pulumi.RunError(f"ragrec:data.source: {error.filename}: {error.strerror or error}") from None
 training_code = storage.archive_code("training", ROOT, storage.TRAINING_CODE, STATE / "code")
 serving_code = storage.archive_code("serving", ROOT, storage.SERVING_CODE, STATE / "code")
 oss_host = f"oss-{stack.region}-internal.aliyuncs.com"
@@ -53,7 +57,7 @@ staged = storage.Storage(
         data_bucket=stack.data_bucket,
         config_bucket=stack.config_bucket,
         source=source,
-        source_digest=data.digest,
+        source_digest=data_digest,
         codes=[training_code, serving_code],
         force_destroy=not stack.protect,
     ),
@@ -62,7 +66,7 @@ staged = storage.Storage(
 # 2. PAI trains the domain's embeddings, and a ranker on its interactions.
 training = Training(
     "training",
-    TrainingArgs(stack, oss_host, training_code, data.digest),
+    TrainingArgs(stack, oss_host, training_code, data_digest),
     opts=pulumi.ResourceOptions(depends_on=[staged]),
 )
 
@@ -104,7 +108,7 @@ retrieval = search.Retrieval(
         model=MODEL,
         version=short(training.digest),
         dimension=stack.training.dimension,
-        data_digest=data.digest,
+        data_digest=data_digest,
     ),
     opts=pulumi.ResourceOptions(depends_on=[served, cluster, network]),
 )
@@ -131,7 +135,7 @@ if stack.ranking == "airec" and stack.airec is not None:
                 scene_id=stack.airec.scene_id,
                 connection=loader,
                 bucket=stack.data_bucket,
-                data_digest=data.digest,
+                data_digest=data_digest,
             ),
             opts=pulumi.ResourceOptions(depends_on=[bought, retrieval]),
         )
@@ -159,7 +163,7 @@ release = short(
     digest(
         code=serving_code.digest,
         artifact=training.digest,
-        data=data.digest,
+        data=data_digest,
         hybrid=stack.hybrid.model_dump(),
         search=stack.search.model_dump(),
         ranking=stack.ranking,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -126,20 +127,13 @@ class Server(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("ragrec:compute:Server", name, None, opts)
-        image = alicloud.ecs.get_images(
-            image_family=IMAGE_FAMILY,
-            owners="system",
-            architecture="x86_64",
-            most_recent=True,
-            opts=pulumi.InvokeOptions(parent=self),
-        )
         self.address = args.address
         self.instance = alicloud.ecs.Instance(
             name,
             instance_name=args.hostname,
             host_name=args.hostname,
             instance_type=args.instance_type,
-            image_id=image.images[0].id,
+            image_id=_system_image(self),
             vswitch_id=args.switch.id,
             private_ip=args.address,
             security_groups=[args.security_group.id],
@@ -166,6 +160,44 @@ class Server(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
         self.register_outputs({"address": args.address})
+
+
+def _system_image(parent: pulumi.Resource) -> str:
+    """The newest image of the family: the first thing that is asked from the cloud, so the first to fail."""
+    try:
+        found = alicloud.ecs.get_images(
+            image_family=IMAGE_FAMILY,
+            owners="system",
+            architecture="x86_64",
+            most_recent=True,
+            opts=pulumi.InvokeOptions(parent=parent),
+        )
+    except Exception as error:  # noqa: BLE001 - pulumi.runtime.invoke raises nothing narrower
+        raise pulumi.RunError(f"image family {IMAGE_FAMILY} can't be looked up: {refusal(str(error))}") from None
+    if not found.images:
+        raise pulumi.RunError(
+            f"image family {IMAGE_FAMILY} has no image in this region: choose another alicloud:region"
+        )
+    return str(found.images[0].id)
+
+
+def refusal(message: str) -> str:
+    """What the cloud said, out of what the provider makes of it: its code and message, else the last line.
+
+    Without colours, and without the query of a URL: it is long and signed.
+    """
+    text = re.sub(r"\x1b\[[0-9;]*m|(?<=/)\?[^\s\"]*", "", message)
+    code, said = (re.search(rf"^\s*{name}: (.+)$", text, re.MULTILINE) for name in ("(?:Error)?Code", "Message"))
+    if code is None:
+        last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason was given")
+        return (
+            f"{last} (nothing listens where HTTP_PROXY leads; scripts/localcloud start)"
+            if "proxyconnect" in last
+            else last
+        )
+    words = f"{code[1].strip()}: {said[1].strip()}" if said else code[1].strip()
+    keys = re.match(r"SignatureDoesNotMatch|IncompleteSignature|InvalidAccessKeyId|Forbidden", code[1])
+    return f"{words} (check ALICLOUD_ACCESS_KEY and ALICLOUD_SECRET_KEY)" if keys else words
 
 
 def _secret(value: pulumi.Output[str]) -> pulumi.Output[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -87,6 +88,13 @@ class Training(_Section):
     max_minutes: Annotated[int, Field(ge=1, le=10080)] = 120
     parameters: dict[str, Any] = {}
     """Overrides of `model.train`'s parameters; part of the artifact's digest."""
+
+    @field_validator("base_model")
+    @classmethod
+    def _base(cls, value: str) -> str:
+        if not re.fullmatch(r"package:[A-Za-z_]\w*|oss://[^/]+/.+", value):
+            raise ValueError("must be package:NAME of a Python package, or oss://BUCKET/FOLDER")
+        return value
 
     @field_validator("parameters")
     @classmethod

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.engine import pulumi_cli
+from infra.engine.command import conclude
 from infra.engine.environment import DEV, environment
 from infra.engine.errors import SetupError
 from infra.engine.paths import Paths
@@ -41,21 +42,26 @@ def main(arguments: list[str] | None = None) -> int:
         description="Measure set-up, no-change up and no-change preview of the running dev stack, the last two in "
         "turn with an empty Pulumi program of as many resources; write the figures to a file.",
     )
-    parser.add_argument("--runs", type=int, default=5, help="runs of each command (default: %(default)s)")
+    parser.add_argument("--runs", type=_positive, default=5, help="runs of each command (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("build/bench/stack.json"), help="default: %(default)s")
     options = parser.parse_args(arguments)
-    paths = Paths.of_environment()
-    try:
-        figures = measure(paths, options.runs)
-    except SetupError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(figures, indent=2) + "\n")
-    for name, figure in figures.items():
-        print(f"{name:<28} {json.dumps(figure)}")
-    print(f"written to {options.output}")
-    return 0
+
+    def work() -> int:
+        figures = measure(Paths.of_environment(), options.runs)
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(figures, indent=2) + "\n")
+        for name, figure in figures.items():
+            print(f"{name:<28} {json.dumps(figure)}")
+        print(f"written to {options.output}")
+        return 0
+
+    return conclude("scripts/bench", work)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("a whole number of at least 1 is expected")
+    return int(text)
 
 
 def measure(paths: Paths, runs: int) -> dict[str, Any]:

@@ -38,8 +38,14 @@ def free_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys
     return free if limit == "max" else min(free, (int(limit) - int(used)) / GIB)
 
 
-def require_disk(step: str, need: float, path: Path) -> None:
+def require_disk(step: str, need: float, path: Path, variable: str = "RAGREC_CACHE") -> None:
     """Refuse a step that would fill the disk.
+
+    Args:
+        step: What needs the room.
+        need: How much, in GiB.
+        path: Where.
+        variable: What moves it elsewhere.
 
     Raises:
         SetupError: There is less than `need` GiB.
@@ -48,7 +54,7 @@ def require_disk(step: str, need: float, path: Path) -> None:
     if free < need:
         raise SetupError(
             f"{step} needs {need:.1f} GiB of disk and {existing(path)} has {free:.1f} GiB free: "
-            "make room there, or set RAGREC_CACHE to a folder on a larger disk"
+            f"make room there, or set {variable} to a folder on a larger disk"
         )
 
 

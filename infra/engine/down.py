@@ -8,11 +8,9 @@ import os
 import sys
 
 from infra.engine import pulumi_cli, stack
+from infra.engine.command import conclude
 from infra.engine.environment import DEV, environment
-from infra.engine.errors import SetupError
 from infra.engine.paths import Paths
-
-INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,22 +22,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help='print {"remaining": [...]}; all else to stderr')
     parser.add_argument("--keep-cloud", action="store_true", help="leave the local cloud running")
     options = parser.parse_args(arguments)
-    paths = Paths.of_environment()
-    try:
-        remaining = take_down(paths, keep_cloud=options.keep_cloud)
-    except SetupError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: run scripts/down again to go on", file=sys.stderr)
-        return INTERRUPTED
-    if options.json:
-        print(json.dumps({"remaining": remaining}))
-    elif not remaining:
-        print("Nothing is left.")
-    for line in remaining:
-        print(f"error: still there: {line}", file=sys.stderr)
-    return 1 if remaining else 0
+
+    def work() -> int:
+        remaining = take_down(Paths.of_environment(), keep_cloud=options.keep_cloud)
+        if options.json:
+            print(json.dumps({"remaining": remaining}))
+        elif not remaining:
+            print("Nothing is left.")
+        for line in remaining:
+            print(f"error: still there: {line}", file=sys.stderr)
+        return 1 if remaining else 0
+
+    return conclude("scripts/down", work)
 
 
 def take_down(paths: Paths, *, keep_cloud: bool) -> list[str]:

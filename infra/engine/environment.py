@@ -6,10 +6,10 @@ import argparse
 import json
 import os
 import shlex
-import sys
 from collections.abc import Mapping
 
 from infra.engine import stack, state
+from infra.engine.command import conclude
 from infra.engine.errors import SetupError
 from infra.engine.paths import Paths
 
@@ -48,11 +48,16 @@ def environment(paths: Paths) -> dict[str, str]:
     """Everything that ``pulumi`` and the cloud's clients need: the engine's part and that of the local cloud.
 
     Raises:
-        SetupError: ``scripts/setup`` has not been run in this tree.
+        SetupError: ``scripts/setup`` has not been run in this tree, or ``RAGREC_PORT`` is no port.
+        OSError: The state folder can't be written.
     """
     from infra.localcloud.environment import client_environment
 
-    return {**engine_environment(paths, os.environ.get("PATH", "")), **client_environment(paths.state)}
+    engine = engine_environment(paths, os.environ.get("PATH", ""))
+    try:
+        return {**engine, **client_environment(paths.state)}
+    except ValueError as error:
+        raise SetupError(str(error)) from error
 
 
 def exports(environment: Mapping[str, str]) -> str:
@@ -67,16 +72,16 @@ def main(arguments: list[str] | None = None) -> int:
         description="Print the environment in which plain pulumi works on the dev stack. "
         'In a shell: eval "$(scripts/env)"',
         epilog="The stack is chosen with pulumi stack select; the local cloud is started with "
-        "python -m infra.localcloud start.",
+        "scripts/localcloud start. RAGREC_PORT is its port: a second clone on one machine needs another one.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of shell lines")
     options = parser.parse_args(arguments)
     paths = Paths.of_environment()
-    try:
+
+    def work() -> int:
         wanted = environment(paths)
         stack.select_or_init(paths, DEV, wanted)
-    except SetupError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(wanted) if options.json else exports(wanted), end="\n" if options.json else "")
-    return 0
+        print(json.dumps(wanted) if options.json else exports(wanted), end="\n" if options.json else "")
+        return 0
+
+    return conclude("scripts/env", work)

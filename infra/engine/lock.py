@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 
-from infra.engine.errors import SetupError
+from infra.engine.command import conclude
 from infra.engine.paths import Paths
 from infra.engine.process import run
 from infra.engine.python import uv_environment
@@ -42,9 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> int:
         compile_lock(Paths.of_environment(), upgrade=options.upgrade)
-    except SetupError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return 0
+
+    return conclude("scripts/lock", work)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.engine import pulumi_cli, stack
+from infra.engine.command import conclude
 from infra.engine.environment import DEV, environment
 from infra.engine.errors import SetupError
 from infra.engine.paths import Paths
@@ -30,7 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     paths = Paths.of_environment()
     details = ["--policy-pack", POLICIES, *(["--diff"] if options.diff else [])]
-    try:
+
+    def work() -> int:
         pulumi_cli.control(paths, "start")
         variables = environment(paths)
         os.environ["PATH"] = variables["PATH"]
@@ -39,12 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
             pulumi_cli.run(paths, ["preview", "--stack", DEV, *details], variables)
         else:
             rehearse(paths, options.stack, details, variables)
-    except SetupError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+        return 0
+
+    return conclude("scripts/preview", work)
 
 
 def rehearse(paths: Paths, name: str, details: list[str], variables: Mapping[str, str]) -> None:

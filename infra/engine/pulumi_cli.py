@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,21 +20,38 @@ def run(
 ) -> None:
     """Runs ``pulumi`` in the tree, or in another project's `folder`; what it prints goes to standard error.
 
-    Standard output stays ours, for ``--json``.
+    Standard output stays ours, for ``--json``. Ctrl-C is handed on once a time, and Pulumi is waited for: killed in
+    the middle of an update it would leave a locked stack and resources that its state doesn't know.
 
     Raises:
         SetupError: it failed; it has said why.
+        KeyboardInterrupt: it was interrupted and has ended.
     """
-    command = ["pulumi", *arguments, "--non-interactive"]
-    done = subprocess.run(
-        command,
+    process = subprocess.Popen(
+        ["pulumi", *arguments, "--non-interactive"],
         cwd=folder or paths.tree,
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
+        process_group=0,  # a terminal's Ctrl-C reaches this process alone
     )
-    if done.returncode:
-        raise SetupError(f"pulumi {arguments[0]} failed with exit code {done.returncode}; see above")
+    interrupted = False
+    while True:
+        try:
+            code = process.wait()
+            break
+        except KeyboardInterrupt:
+            if not interrupted:
+                print(
+                    "stopping: what runs now is finished first, a training too; Ctrl-C again stops at once",
+                    file=sys.stderr,
+                )
+            interrupted = True
+            process.send_signal(signal.SIGINT)
+    if interrupted:
+        raise KeyboardInterrupt
+    if code:
+        raise SetupError(f"pulumi {arguments[0]} failed with exit code {code}; see above")
 
 
 def outputs(paths: Paths, stack: str, environment: Mapping[str, str]) -> dict[str, Any]:

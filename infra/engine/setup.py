@@ -6,15 +6,14 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from infra.engine import capacity, golang, java, python, state
+from infra.engine.command import conclude
 from infra.engine.components import Component, components, join
 from infra.engine.errors import SetupError
 from infra.engine.installed import Installed, fetch_plugin, fetched_plugins, find
@@ -23,8 +22,6 @@ from infra.engine.process import exclusive
 from infra.engine.progress import Progress, Report
 from infra.engine.tasks import Task, run_all
 from infra.engine.versions import versions
-
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -161,23 +158,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object with the time of every step")
     options = parser.parse_args(arguments)
     paths, progress = Paths.of_environment(), Progress()
+
+    def work() -> int:
+        engine = run(paths, progress)
+        if options.json:
+            print(json.dumps(document(paths, engine, progress)))
+        return 0
+
+    return conclude("scripts/setup", work)
+
+
+def run(paths: Paths, progress: Progress) -> Engine:
+    """Set up while no other setup does, away from the local cloud's proxy.
+
+    Raises:
+        SetupError: A step can't be done.
+        OSError: The cache or the state can't be written.
+    """
     leave_local_cloud(paths)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with exclusive(paths.cache / "setup.lock", lambda text: print(text, file=sys.stderr)):
-            engine = setup(paths, progress)
-    except SetupError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename or paths.cache}: {error.strerror}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: run scripts/setup again to go on", file=sys.stderr)
-        return INTERRUPTED
-    if options.json:
-        print(json.dumps(document(paths, engine, progress)))
-    return 0
+    with exclusive(paths.cache / "setup.lock", lambda text: print(text, file=sys.stderr)):
+        return setup(paths, progress)
 
 
 def leave_local_cloud(paths: Paths) -> None:
@@ -202,7 +202,3 @@ def document(paths: Paths, engine: Engine, progress: Progress) -> dict[str, obje
         "steps": [step.document() for step in progress.steps],
         "seconds": round(time.monotonic() - progress.started, 3),
     }
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

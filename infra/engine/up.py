@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -16,16 +15,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from infra.engine import pulumi_cli
+from infra.engine import launch, pulumi_cli
+from infra.engine.command import conclude
 from infra.engine.environment import DEV, environment
 from infra.engine.errors import SetupError
 from infra.engine.paths import Paths
 from infra.engine.progress import Progress
 from infra.engine.stack import config_file, select_or_init
 from model.data import DataError, DataSet, open_dataset
+from model.data.corpus import Corpus
+from model.embedding.pairs import TooFewPairsError, choose_pairs, mine_pairs
+from model.parameters import TrainingParameters
 from serving.clients.recommendation import RecommendationClient, RecommendationError
 
-INTERRUPTED = 130
 SHOWN = 5
 """Items of each answer in the table."""
 
@@ -57,8 +59,29 @@ def questions(data: DataSet) -> list[Question]:
     return asked + ([Question(query=query)] if query else [])
 
 
-def use_data(paths: Paths, stack: str, source: Path) -> None:
+def require_pairs(data: DataSet) -> None:
+    """Makes sure, before anything is built, that the training job will find enough to learn from.
+
+    Raises:
+        DataError: the data set is malformed.
+        TooFewPairsError: it has too few training pairs.
+    """
+    corpus = Corpus.read(data)
+    pairs = mine_pairs(corpus.documents, corpus.interactions, corpus.queries, corpus.judgments, corpus.split)
+    defaults = TrainingParameters()
+    try:
+        choose_pairs(pairs, defaults.max_pairs, defaults.co_interaction_share, defaults.seed)
+    except TooFewPairsError as error:
+        raise TooFewPairsError(f"{data.path}: {error}") from None
+
+
+def use_data(paths: Paths, stack: str, source: Path | None) -> None:
     """Makes a folder the stack's data set, in its configuration file, and leaves the rest of the file as it is.
+
+    Args:
+        paths: the tree.
+        stack: the stack's name.
+        source: an absolute path; None goes back to the sample.
 
     Raises:
         SetupError: the file has no ``ragrec:data``.
@@ -67,50 +90,36 @@ def use_data(paths: Paths, stack: str, source: Path) -> None:
     old = file.read_text()
     text, count = re.subn(
         r"^(\s*ragrec:data:\s*\n\s+source:)[^\n]*$",
-        lambda match: f"{match[1]} {json.dumps(str(source)) if source.is_absolute() else source}",
+        lambda match: f"{match[1]} {json.dumps(str(source)) if source else launch.SAMPLE}",
         old,
         flags=re.MULTILINE,
     )
     if not count:
-        raise SetupError(f"{file}: has no ragrec:data with a source; add\n  ragrec:data:\n    source: {source}")
+        raise SetupError(
+            f"{file}: has no ragrec:data with a source; add\n  ragrec:data:\n    source: {source or launch.SAMPLE}"
+        )
     if text != old:
-        file.write_text(text)
+        unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+        unfinished.write_text(text)
+        unfinished.rename(file)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs ``scripts/up``."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/up",
-        description="Set up what is missing, start the local cloud, run pulumi up on the dev stack, then print "
-        "recommendations of the live API for two users and one query.",
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="use this data set from now on (written into the stack's configuration): a Stack Exchange dump, "
-        "MovieLens, BEIR or the data contract's folder; 'sample' goes back to the one that comes with the project",
-    )
-    parser.add_argument("--stack", default=DEV, help="stack to bring up (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object at the end; all else to stderr")
-    options = parser.parse_args(arguments)
-    paths, progress = Paths.of_environment(), Progress()
-    try:
-        document = bring_up(paths, progress, options.stack, options.data)
-    except (SetupError, DataError, RecommendationError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: run scripts/up again to go on", file=sys.stderr)
-        return INTERRUPTED
-    if options.json:
-        print(json.dumps(document))
-    else:
-        show(document)
-    return 0
+    """Runs the second half of ``scripts/up``, after `infra.engine.launch`."""
+    options = launch.parser().parse_args(arguments)
+
+    def work() -> int:
+        document = bring_up(Paths.of_environment(), Progress(), options.stack, options.data)
+        if options.json:
+            print(json.dumps(document))
+        else:
+            show(document)
+        return 0
+
+    return conclude("scripts/up", work, DataError, TooFewPairsError, RecommendationError)
 
 
-def bring_up(paths: Paths, progress: Progress, stack: str, source: Path | None) -> dict[str, Any]:
+def bring_up(paths: Paths, progress: Progress, stack: str, data: str | None) -> dict[str, Any]:
     """Everything after setup.
 
     Returns:
@@ -119,14 +128,18 @@ def bring_up(paths: Paths, progress: Progress, stack: str, source: Path | None) 
     Raises:
         SetupError: the local cloud or Pulumi failed.
         DataError: the data set is missing or malformed.
+        TooFewPairsError: the data set has too little to train on.
         RecommendationError: the API doesn't answer.
     """
-    if source is not None and str(source) != "sample":
-        source = source.expanduser().absolute()
-        with progress.step("Data set") as step:
-            data = open_dataset(source)
-            step.result = f"{source}, digest {data.digest[:12]}"
+    if not config_file(paths, stack).exists():
+        raise SetupError(f"there is no stack {stack}: {config_file(paths, stack)} does not exist")
+    source = launch.folder(data)
     if source is not None:
+        with progress.step("Data set") as step:
+            found = open_dataset(source)
+            require_pairs(found)
+            step.result = f"{source}, digest {found.digest[:12]}"
+    if data is not None:
         use_data(paths, stack, source)
     if stack == DEV:
         with progress.step("Local cloud") as step:
@@ -151,7 +164,7 @@ def bring_up(paths: Paths, progress: Progress, stack: str, source: Path | None) 
     outputs = pulumi_cli.outputs(paths, stack, variables)
     with progress.step("Recommendations"):
         recommendations = ask(outputs)
-    setup = json.loads(os.environ.get("RAGREC_SETUP") or "{}")
+    setup = json.loads(os.environ.get(launch.SETUP) or "{}")
     return {
         "endpoint": outputs["endpoint"],
         "instance": outputs["instance"],

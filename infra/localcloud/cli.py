@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import sqlite3
 import sys
@@ -14,7 +15,7 @@ from typing import TypeVar
 
 from infra.localcloud import coverage, daemon
 from infra.localcloud.cloud import LocalCloud
-from infra.localcloud.environment import DEFAULT_PORT, client_environment
+from infra.localcloud.environment import DEFAULT_PORT, PORT_VARIABLE, client_environment, default_port, parse_port
 from infra.localcloud.faults import KINDS, Fault, Faults
 from infra.localcloud.journal import open_log
 from infra.localcloud.paths import StatePaths, default_state
@@ -22,6 +23,7 @@ from infra.localcloud.server import serve
 from infra.localcloud.store import Store
 
 _Result = TypeVar("_Result")
+_REMEDY = {errno.ENOSPC: ": make room there, or set RAGREC_STATE to a folder on a larger disk"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except (daemon.DaemonError, OSError, ValueError, sqlite3.Error) as error:
+    except OSError as error:
+        words = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+        print(f"error: {words}{_REMEDY.get(error.errno or 0, '')}", file=sys.stderr)
+        return 1
+    except (daemon.DaemonError, ValueError, sqlite3.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -52,7 +58,12 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     start = add("start", _start, "start the local cloud in the background and wait until it answers")
-    start.add_argument("--port", type=_port, default=DEFAULT_PORT, metavar="N", help=f"default: {DEFAULT_PORT}")
+    start.add_argument(
+        "--port",
+        type=_port,
+        metavar="N",
+        help=f"default: ${PORT_VARIABLE}, else the port of the last start, else {DEFAULT_PORT}",
+    )
     start.add_argument("--foreground", action="store_true", help="stay in the foreground until Ctrl-C")
     stop = add("stop", _stop, "stop the local cloud; its machines go on running")
     stop.add_argument("--machines", action="store_true", help="stop the machines too")
@@ -82,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 def _start(options: argparse.Namespace) -> int:
     paths = _paths(options)
     if options.foreground:
-        return _serve(paths, options.port)
+        return _serve(paths, default_port(paths) if options.port is None else options.port)
     process, started = daemon.start(paths, options.port)
     print(
         f"local cloud {'started' if started else 'runs already'} on 127.0.0.1:{process.port}, state in {paths.state}"
@@ -208,6 +219,7 @@ def _with_faults(options: argparse.Namespace, work: Callable[[Faults], _Result])
 
 
 def _port(text: str) -> int:
-    if not text.isdigit() or not 0 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError("a port is a number between 0 and 65535")
-    return int(text)
+    try:
+        return parse_port(text, "the port")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import http.client
 import json
@@ -20,7 +21,7 @@ from typing import Any
 
 from infra.localcloud.cloud import LocalCloud
 from infra.localcloud.connection import HOST
-from infra.localcloud.environment import ca_bundle
+from infra.localcloud.environment import PORT_VARIABLE, ca_bundle, default_port, wanted_port
 from infra.localcloud.files import unix_address
 from infra.localcloud.gateway import ADMIN
 from infra.localcloud.paths import TREE, StatePaths
@@ -80,17 +81,27 @@ def registered(paths: StatePaths, port: int) -> Iterator[Callable[[int], None]]:
         yield lambda bound: write(Process(os.getpid(), bound, ready=True))
 
 
-def start(paths: StatePaths, port: int) -> tuple[Process, bool]:
+def start(paths: StatePaths, port: int | None) -> tuple[Process, bool]:
     """Starts the local cloud in the background and waits until it answers; False when it ran already.
+
+    Args:
+        paths: the state folder.
+        port: None takes ``$RAGREC_PORT``, else the port that it runs on or ran on last, else 7780.
 
     Raises:
         DaemonError: the port is in use, or the process ended before it answered.
+        ValueError: ``RAGREC_PORT`` is no port.
     """
     known = running(paths)
+    wanted = wanted_port() if port is None else port
     if known is not None:
-        if known.port and port and known.port != port:
-            raise DaemonError(f"a local cloud runs on {paths.state} already, on port {known.port}; stop it first")
+        if known.port and wanted and known.port != wanted:
+            raise DaemonError(
+                f"a local cloud runs on {paths.state} already, on port {known.port} and not {wanted}: "
+                "stop it first (scripts/localcloud stop)"
+            )
         return _healthy(paths, None), False
+    port = default_port(paths) if wanted is None else wanted
     check_port(port)
     paths.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     ca_bundle(paths.state)
@@ -187,8 +198,10 @@ def check_port(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            told = "is in use by another program or another clone" if taken else f"is refused ({error.strerror})"
             raise DaemonError(
-                f"port {port} of {HOST} is in use ({error.strerror}); choose another with --port"
+                f"port {port} of {HOST} {told}: set {PORT_VARIABLE} (or --port) to a free one"
             ) from error
 
 

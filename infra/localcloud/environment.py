@@ -14,6 +14,7 @@ from infra.localcloud.files import locked, write_private
 from infra.localcloud.paths import StatePaths
 
 DEFAULT_PORT = 7780
+PORT_VARIABLE = "RAGREC_PORT"
 _SYSTEM_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _DIRECT = "localhost,127.0.0.0/8,127.0.0.1,::1"
 
@@ -21,11 +22,14 @@ _DIRECT = "localhost,127.0.0.0/8,127.0.0.1,::1"
 def client_environment(state: Path, *, port: int | None = None) -> dict[str, str]:
     """Environment variables for clients of the local cloud of a state folder; works before its first start.
 
-    `port` is the daemon's: by default that of the last start, else 7780.
+    `port` is the daemon's: by default ``$RAGREC_PORT``, else that of the last start, else 7780.
+
+    Raises:
+        ValueError: ``RAGREC_PORT`` is no port, or a file of the state is damaged.
     """
     paths = StatePaths(state)
     root = load_credentials(paths.directory)
-    proxy = f"http://127.0.0.1:{port or last_port(paths)}"
+    proxy = f"http://127.0.0.1:{port or default_port(paths)}"
     bundle = str(ca_bundle(state))
     environment = {
         "HTTP_PROXY": proxy,
@@ -61,8 +65,36 @@ def ca_bundle(state: Path) -> Path:
     return bundle
 
 
-def last_port(paths: StatePaths) -> int:
-    """The port of the last start, 7780 when there was none."""
+def wanted_port() -> int | None:
+    """``$RAGREC_PORT``, or None where it isn't set.
+
+    Raises:
+        ValueError: it is no port.
+    """
+    text = os.environ.get(PORT_VARIABLE)
+    return parse_port(text, PORT_VARIABLE) if text else None
+
+
+def parse_port(text: str, name: str) -> int:
+    """A port as a person writes it; 0 is any free one.
+
+    Raises:
+        ValueError: it is none; the message begins with `name`.
+    """
+    if not (text.isascii() and text.isdecimal()) or int(text) > 65535:
+        raise ValueError(f"{name} is {text!r}; a port is a number between 0 and 65535")
+    return int(text)
+
+
+def default_port(paths: StatePaths) -> int:
+    """``$RAGREC_PORT``, else the port of the last start, else 7780.
+
+    Raises:
+        ValueError: ``RAGREC_PORT`` is no port.
+    """
+    wanted = wanted_port()
+    if wanted is not None:
+        return wanted
     try:
         return int(json.loads(paths.process.read_text())["port"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):

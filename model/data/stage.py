@@ -35,7 +35,10 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"error: {error.filename or arguments.data}: {error.strerror or error}", file=sys.stderr)
+        print(
+            f"error: {error.filename or arguments.output or arguments.data}: {error.strerror or error}",
+            file=sys.stderr,
+        )
         return 1
     if arguments.json:
         print(json.dumps(_json(dataset.format, summary)))

@@ -50,6 +50,10 @@ def test_addresses_follow_from_the_block() -> None:
         ({"ragrec__ranking": "magic"}, "ragrec:ranking: Input should be 'airec' or 'embedded' (is 'magic')"),
         ({"ragrec__airec": None}, "ranking is airec, so airec:"),
         ({"ragrec__network": None}, "ragrec:network is missing"),
+        (
+            {"ragrec__training": {"instanceType": "a", "image": "b", "baseModel": "minilm"}},
+            "ragrec:training.baseModel: must be package:NAME of a Python package, or oss://BUCKET/FOLDER",
+        ),
         ({"ragrec__search": {"instanceType": "ecs.r7.large", "nodes": 2}}, "nodes must be 1 or at least 3"),
         ({"alicloud__accountId": None}, "alicloud:accountId is missing"),
         (

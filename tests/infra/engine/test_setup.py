@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.engine import capacity, python, setup
+from infra.engine import capacity, command, python, setup
 from infra.engine.components import components
 from infra.engine.errors import SetupError
 from infra.engine.paths import TREE, Paths
@@ -177,7 +177,7 @@ def test_interrupting_ends_everything_and_says_how_to_go_on(clone: Path, program
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
-    assert process.returncode == setup.INTERRUPTED, said
+    assert process.returncode == command.INTERRUPTED, said
     assert said.endswith("interrupted: run scripts/setup again to go on\n")
     builder = Path(f"/proc/{ready.read_text().strip()}")
     assert not builder.exists()

@@ -79,6 +79,27 @@ def test_a_port_in_use(localcloud: Command) -> None:
     assert "--port" in said
 
 
+def test_the_port_comes_from_the_environment_and_is_kept(
+    localcloud: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("RAGREC_PORT", str(port))
+    proxy = f"http://127.0.0.1:{port}"
+    assert json.loads(localcloud("env", "--json"))["HTTP_PROXY"] == proxy
+    assert f"started on 127.0.0.1:{port}" in localcloud("start")
+    monkeypatch.setenv("RAGREC_PORT", "1")
+    assert f"on port {port} and not 1: stop it first" in localcloud("start", expect=1)
+    monkeypatch.delenv("RAGREC_PORT")
+    assert "runs already" in localcloud("start")
+    localcloud("stop")
+    assert f"started on 127.0.0.1:{port}" in localcloud("start")
+    assert json.loads(localcloud("env", "--json"))["HTTP_PROXY"] == proxy
+    monkeypatch.setenv("RAGREC_PORT", "http")
+    said = localcloud("start", expect=1)
+    assert said == "error: RAGREC_PORT is 'http'; a port is a number between 0 and 65535\n"
+
+
 def test_faults_are_set_by_the_command_line(localcloud: Command) -> None:
     localcloud("fault", "add", "oss", "Put*", "throttle", "--count", "3")
     assert localcloud("fault", "list") == "oss Put* throttle x3\n"
