@@ -29,8 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps({"remaining": remaining}))
         elif not remaining:
             print("Nothing is left.")
-        for line in remaining:
-            print(f"error: still there: {line}", file=sys.stderr)
+        if remaining:
+            print(
+                f"error: still there, not in the stack's state: {', '.join(remaining)}; an interrupted update leaves "
+                "such: scripts/up goes on with it, scripts/localcloud reset deletes it with all of the local cloud",
+                file=sys.stderr,
+            )
         return 1 if remaining else 0
 
     return conclude("scripts/down", work)
