@@ -30,8 +30,12 @@ class Nothing(ResourceProvider):
         return CreateResult("nothing", props)
 
 
+class Empty(Resource):
+    pass
+
+
 for index in range({count}):
-    Resource(Nothing(), f"nothing-{{index}}", {{}})
+    Empty(Nothing(), f"nothing-{{index}}", {{}})
 """
 
 
@@ -108,6 +112,9 @@ def _empty_project(paths: Paths, folder: Path, resources: int, variables: Mappin
     (folder / "Pulumi.yaml").write_text(
         f"name: bench\nruntime:\n  name: python\n  options:\n    virtualenv: {paths.venv}\n"
     )
+    if not (folder / "Pulumi.bench.yaml").exists():
+        # The SDK's dynamic provider fails on a stack without any configuration.
+        (folder / "Pulumi.bench.yaml").write_text("config:\n  bench:of: nothing\n")
     # The stack itself and the default provider are resources, too.
     (folder / "__main__.py").write_text(_EMPTY.format(count=max(1, resources - 2)))
     own = {**variables, "PULUMI_BACKEND_URL": f"file://{folder / 'state'}"}
