@@ -24,6 +24,7 @@ Booted = Callable[[str], MachineStatus]
 Wait = Callable[[Callable[[], object], str], None]
 
 PYTHON = "/opt/ragrec/venv/bin/python"
+TREE = Path(__file__).parents[4]
 SERVER = """\
 import http.server, os, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -141,7 +142,7 @@ def test_boots_user_data_and_runs_its_units(
     console = hypervisor.console("i-web")
     assert "Package java-17-openjdk-headless is already installed." in console
     assert "Started web.service - A web server." in console
-    assert str(Path(__file__).parents[4]) not in console
+    assert str(TREE) not in console
 
     # The process is killed from outside, and comes back.
     (victim,) = children_named(processes_of(tmp_path / "cloud/machines/i-web"), "/opt/app/server.py")
@@ -476,7 +477,7 @@ def test_a_pod_runs_one_command(hypervisor: NamespaceHypervisor, wait: Wait, tmp
     (data / "in.txt").write_text("input")
     command = (
         "cp /mnt/data/in.txt /mnt/results/out.txt; touch /mnt/data/no; echo $RANK $HOSTNAME;"
-        " python -c 'import yaml; print(yaml.__name__)'; ls /work/main /home; exit 5"
+        " python -c 'import yaml; print(yaml.__name__)'; exit 5"
     )
     spec = pod(
         command,
@@ -514,13 +515,14 @@ def test_a_machine_sees_only_itself(hypervisor: NamespaceHypervisor, booted: Boo
     script = (
         "#!/bin/bash\nls /proc | grep -c '^[0-9]'; ls -A /home /root; cat /etc/os-release; env | sort; mount\n"
         f"{PYTHON} -c 'import sys; print(sys.path)'; java -version; touch /usr/bin/x; id; hostname; df /tmp\n"
-        "echo $$ > /proc/1/root/tmp/pid; ls /work /old_root 2>&1; true\n"
+        "echo $$ > /proc/1/root/tmp/pid; "
+        f"ls {TREE} /old_root 2>&1; true\n"
     )
     hypervisor.start(instance("alone", "127.80.9.5", script))
     assert booted("i-alone").boot == "done"
     console = hypervisor.console("i-alone")
     assert 'ID="alinux"' in console
     assert "touch: cannot touch '/usr/bin/x': Read-only file system" in console
-    assert "cannot access '/work'" in console
+    assert f"cannot access '{TREE}'" in console
     description = json.loads((tmp_path / "cloud/machines/i-alone/machine.json").read_text())
     assert description["spec"]["hostname"] == "alone"
