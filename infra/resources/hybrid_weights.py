@@ -45,7 +45,7 @@ class HybridWeightsArgs:
 
 
 def validate(properties: Mapping[str, Any]) -> dict[str, str]:
-    """Problems by property; what isn't known yet is no problem. The policy pack calls this too."""
+    """Problems by property; what isn't known yet is no problem. Weights are judged as settings and policies do."""
     problems = {}
     weights = {name: properties[name] for name in ("bm25_weight", "vector_weight") if name in properties}
     for name, value in weights.items():
