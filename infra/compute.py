@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_alicloud as alicloud
 
+from infra import settings
 from infra.resources.credentials import Credentials
 from serving import tokens
 
@@ -203,6 +204,17 @@ def refusal(message: str) -> str:
 def _secret(value: pulumi.Output[str]) -> pulumi.Output[str]:
     secret: pulumi.Output[str] = pulumi.Output.secret(value)
     return secret
+
+
+def boot_variables(stack: settings.Settings, oss_endpoint: str, hostname: str, role: InstanceRole) -> dict[str, str]:
+    """What every user data template asks for: who the instance is, and where its configuration lies."""
+    return {
+        "hostname": hostname,
+        "region": stack.region,
+        "oss_endpoint": oss_endpoint,
+        "config_bucket": stack.config_bucket,
+        "config_key": role.config_key,
+    }
 
 
 def token_digests(credentials: Credentials, names: Iterable[str]) -> dict[str, pulumi.Output[str]]:

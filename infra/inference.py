@@ -10,7 +10,7 @@ import pulumi
 import pulumi_alicloud as alicloud
 
 from infra import cloudinit, settings
-from infra.compute import ConfigFile, InstanceRole, RoleArgs, Server, ServerArgs, token_digests
+from infra.compute import ConfigFile, InstanceRole, RoleArgs, Server, ServerArgs, boot_variables, token_digests
 from infra.release import digest, short
 from infra.resources.credentials import Credentials
 
@@ -64,10 +64,11 @@ class Inference(pulumi.ComponentResource):
             ),
             opts=child,
         )
+        hostname = f"{stack.prefix}-inference"
         self.server = Server(
             name,
             ServerArgs(
-                hostname=f"{stack.prefix}-inference",
+                hostname=hostname,
                 instance_type=stack.inference.instance_type,
                 address=self.address,
                 switch=args.switch,
@@ -75,11 +76,7 @@ class Inference(pulumi.ComponentResource):
                 user_data=cloudinit.render(
                     "inference",
                     {
-                        "hostname": f"{stack.prefix}-inference",
-                        "region": stack.region,
-                        "oss_endpoint": args.oss_endpoint,
-                        "config_bucket": stack.config_bucket,
-                        "config_key": role.config_key,
+                        **boot_variables(stack, args.oss_endpoint, hostname, role),
                         "data_bucket": stack.data_bucket,
                         "code_key": args.code_key,
                         "model_key": args.model_key,

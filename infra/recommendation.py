@@ -10,7 +10,7 @@ import pulumi
 import pulumi_alicloud as alicloud
 
 from infra import cloudinit, settings
-from infra.compute import ConfigFile, InstanceRole, RoleArgs, Server, ServerArgs, token_digests
+from infra.compute import ConfigFile, InstanceRole, RoleArgs, Server, ServerArgs, boot_variables, token_digests
 from infra.release import digest, short
 from infra.resources import search_security
 from infra.resources.credentials import Credentials
@@ -89,11 +89,7 @@ class Recommendation(pulumi.ComponentResource):
                 user_data=cloudinit.render(
                     "recommendation",
                     {
-                        "hostname": hostname,
-                        "region": stack.region,
-                        "oss_endpoint": args.oss_endpoint,
-                        "config_bucket": stack.config_bucket,
-                        "config_key": role.config_key,
+                        **boot_variables(stack, args.oss_endpoint, hostname, role),
                         "data_bucket": stack.data_bucket,
                         "code_key": args.code_key,
                     },

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pulumi
 
 from infra import cloudinit, settings
-from infra.compute import ConfigFile, InstanceRole, RoleArgs, Server, ServerArgs
+from infra.compute import ConfigFile, InstanceRole, RoleArgs, Server, ServerArgs, boot_variables
 from infra.network import Network
 from infra.resources import search_security
 from infra.resources.credentials import Credentials
@@ -57,7 +57,7 @@ class Cluster(pulumi.ComponentResource):
             Server(
                 f"{name}-{index}",
                 ServerArgs(
-                    hostname=f"{stack.prefix}-search-{index}",
+                    hostname=hostname,
                     instance_type=stack.search.instance_type,
                     address=address,
                     switch=args.network.switches[index % len(args.network.switches)],
@@ -65,11 +65,7 @@ class Cluster(pulumi.ComponentResource):
                     user_data=cloudinit.render(
                         "search",
                         {
-                            "hostname": f"{stack.prefix}-search-{index}",
-                            "region": stack.region,
-                            "oss_endpoint": args.oss_endpoint,
-                            "config_bucket": stack.config_bucket,
-                            "config_key": role.config_key,
+                            **boot_variables(stack, args.oss_endpoint, hostname, role),
                             "cluster_name": stack.prefix,
                             "address": address,
                             "seed_hosts": json.dumps(nodes),
@@ -85,7 +81,7 @@ class Cluster(pulumi.ComponentResource):
                 ),
                 opts=child,
             )
-            for index, address in enumerate(nodes)
+            for index, (hostname, address) in enumerate(zip(_names(stack), nodes, strict=True))
         ]
         self.register_outputs({"url": self.url})
 
@@ -178,8 +174,11 @@ def addresses(stack: settings.Settings) -> list[str]:
 def _bootstrap(stack: settings.Settings) -> str:
     if stack.search.nodes == 1:
         return "discovery.type: single-node"
-    names = [f"{stack.prefix}-search-{index}" for index in range(stack.search.nodes)]
-    return f"cluster.initial_cluster_manager_nodes: {json.dumps(names)}"
+    return f"cluster.initial_cluster_manager_nodes: {json.dumps(_names(stack))}"
+
+
+def _names(stack: settings.Settings) -> list[str]:
+    return [f"{stack.prefix}-search-{index}" for index in range(stack.search.nodes)]
 
 
 def _files(credentials: Credentials) -> dict[str, ConfigFile]:

@@ -8,7 +8,8 @@ from typing import ClassVar
 from infra.localcloud.service import ApiError, Call, Reply
 from infra.localcloud.services.ecs.key_pairs import KeyPairs
 from infra.localcloud.services.ecs.offers import Offers
-from infra.localcloud.services.vpc.conventions import MOST_TAGS, TAGS, api, boolean, page, tagged, tags
+from infra.localcloud.services.vpc.conventions import TAGS, api, page, tagged
+from infra.localcloud.services.vpc.tagging import Tagging
 from infra.localcloud.store import Collection
 
 CLOSE_SECONDS = 30.0
@@ -22,7 +23,7 @@ _KINDS = {
 _COUNTS = {"instance": "Instance", "disk": "Disk", "securitygroup": "Securitygroup", "keypair": "KeyPair"}
 
 
-class EcsService(KeyPairs, Offers):
+class EcsService(KeyPairs, Offers, Tagging):
     """ECS 2014-05-26: instances, their disks and interfaces, security groups, key pairs, instance roles."""
 
     name: ClassVar[str] = "ecs"
@@ -34,6 +35,7 @@ class EcsService(KeyPairs, Offers):
         "KeyPairName": "keypair",
         "NetworkInterfaceId": "eni",
     }
+    too_many_tags: ClassVar[str] = "NumberExceed.Tags"
     hosts: ClassVar[tuple[str, ...]] = (r"ecs(-[a-z0-9-]+)?(\.[a-z0-9-]+)?\.aliyuncs\.com",)
 
     def start(self) -> None:
@@ -55,46 +57,12 @@ class EcsService(KeyPairs, Offers):
     @api("TagResources", required=("ResourceType", "ResourceId.*", "Tag.*"))
     def tag_resources(self, call: Call) -> Reply:
         """Sets tags."""
-        added, kind = tags(call), self._tagged_kind(call)
-        for key in call.list_parameter("ResourceId"):
-            document = kind.get(key)
-            if document is None:
-                raise ApiError(404, "InvalidResourceId.NotFound", f"The specified resource {key} does not exist.")
-            document["Tags"] |= added
-            if len(document["Tags"]) > MOST_TAGS:
-                raise ApiError(400, "NumberExceed.Tags", f"{key} would have more than {MOST_TAGS} tags.")
-            kind.put(key, document)
-        return {}
+        return self.set_tags(call)
 
     @api("UntagResources", required=("ResourceType", "ResourceId.*"), optional=("TagKey.*", "All"))
     def untag_resources(self, call: Call) -> Reply:
         """Removes tags, all of them with ``All``."""
-        keys, kind = call.list_parameter("TagKey"), self._tagged_kind(call)
-        everything = boolean(call.parameters, "All") and not keys
-        for key in call.list_parameter("ResourceId"):
-            document = kind.get(key)
-            if document is None:
-                raise ApiError(404, "InvalidResourceId.NotFound", f"The specified resource {key} does not exist.")
-            document["Tags"] = {n: v for n, v in document["Tags"].items() if not everything and n not in keys}
-            kind.put(key, document)
-        return {}
-
-    @api(
-        "ListTagResources",
-        required=("ResourceType",),
-        optional=("ResourceId.*", "NextToken", "MaxResults", *TAGS),
-    )
-    def list_tag_resources(self, call: Call) -> Reply:
-        """Lists resources with their tags."""
-        ids = call.list_parameter("ResourceId")
-        rows = [
-            {"ResourceId": key, "ResourceType": call.parameters["ResourceType"], "TagKey": n, "TagValue": v}
-            for key, document in self._tagged_kind(call).items()
-            if (not ids or key in ids) and tagged(document, call)
-            for n, v in sorted(document["Tags"].items())
-        ]
-        shown, numbers = page(rows, {"MaxResults": "50", **call.parameters})
-        return {"TagResources": {"TagResource": shown}, "NextToken": numbers["NextToken"]}
+        return self.remove_tags(call)
 
     @api(
         "DescribeTags",
@@ -122,7 +90,8 @@ class EcsService(KeyPairs, Offers):
         shown, numbers = page(rows, {"PageSize": "50", **call.parameters})
         return {"Tags": {"Tag": shown}, **numbers}
 
-    def _tagged_kind(self, call: Call) -> Collection:
+    def tagged_kind(self, call: Call) -> Collection:
+        """The collection of a resource type."""
         kind = _KINDS.get(call.parameters["ResourceType"].lower())
         if kind is None:
             raise ApiError(400, "InvalidResourceType.NotFound", f"ResourceType must be one of {', '.join(_KINDS)}.")

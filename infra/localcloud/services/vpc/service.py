@@ -6,20 +6,22 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from infra.localcloud.service import ApiError, Call, Reply
-from infra.localcloud.services.vpc.conventions import MOST_TAGS, TAGS, api, boolean, page, tagged, tags
+from infra.localcloud.services.vpc.conventions import api
 from infra.localcloud.services.vpc.eip import Addresses
+from infra.localcloud.services.vpc.tagging import Tagging
 from infra.localcloud.services.vpc.zones import zone_ids
 from infra.localcloud.store import Collection
 
 _KINDS = {"VPC": "vpc.vpc", "VSWITCH": "vpc.vswitch", "EIP": "vpc.eip"}
 
 
-class VpcService(Addresses):
+class VpcService(Addresses, Tagging):
     """VPC 2016-04-28: networks, vSwitches, public addresses."""
 
     name: ClassVar[str] = "vpc"
     versions: ClassVar[tuple[str, ...]] = ("2016-04-28",)
     kinds: ClassVar[Mapping[str, str]] = {"VSwitchId": "vswitch", "VpcId": "vpc", "AllocationId": "eip"}
+    too_many_tags: ClassVar[str] = "QuotaExceeded.TagsPerResource"
     hosts: ClassVar[tuple[str, ...]] = (r"vpc(-vpc)?(\.[a-z0-9-]+)?\.aliyuncs\.com",)
 
     def inventory(self) -> list[str]:
@@ -45,50 +47,15 @@ class VpcService(Addresses):
     @api("TagResources", required=("ResourceType", "ResourceId.*", "Tag.*"))
     def tag_resources(self, call: Call) -> Reply:
         """Sets tags."""
-        added = tags(call)
-        kind = self._tagged_kind(call)
-        for key in call.list_parameter("ResourceId"):
-            document = kind.get(key)
-            if document is None:
-                raise ApiError(404, "InvalidResourceId.NotFound", f"The specified resource {key} does not exist.")
-            document["Tags"] |= added
-            if len(document["Tags"]) > MOST_TAGS:
-                raise ApiError(400, "QuotaExceeded.TagsPerResource", f"{key} would have more than {MOST_TAGS} tags.")
-            kind.put(key, document)
-        return {}
+        return self.set_tags(call)
 
     @api("UnTagResources", required=("ResourceType", "ResourceId.*"), optional=("TagKey.*", "All"))
     def untag_resources(self, call: Call) -> Reply:
         """Removes tags, all of them with ``All``."""
-        kind = self._tagged_kind(call)
-        keys = call.list_parameter("TagKey")
-        for key in call.list_parameter("ResourceId"):
-            document = kind.get(key)
-            if document is None:
-                raise ApiError(404, "InvalidResourceId.NotFound", f"The specified resource {key} does not exist.")
-            everything = boolean(call.parameters, "All") and not keys
-            document["Tags"] = {n: v for n, v in document["Tags"].items() if not everything and n not in keys}
-            kind.put(key, document)
-        return {}
+        return self.remove_tags(call)
 
-    @api(
-        "ListTagResources",
-        required=("ResourceType",),
-        optional=("ResourceId.*", "NextToken", "MaxResults", *TAGS),
-    )
-    def list_tag_resources(self, call: Call) -> Reply:
-        """Lists resources with their tags."""
-        ids = call.list_parameter("ResourceId")
-        rows = [
-            {"ResourceId": key, "ResourceType": call.parameters["ResourceType"], "TagKey": n, "TagValue": v}
-            for key, document in self._tagged_kind(call).items()
-            if (not ids or key in ids) and tagged(document, call)
-            for n, v in sorted(document["Tags"].items())
-        ]
-        shown, numbers = page(rows, {"MaxResults": "50", **call.parameters})
-        return {"TagResources": {"TagResource": shown}, "NextToken": numbers["NextToken"]}
-
-    def _tagged_kind(self, call: Call) -> Collection:
+    def tagged_kind(self, call: Call) -> Collection:
+        """The collection of a resource type."""
         kind = _KINDS.get(call.parameters["ResourceType"].upper())
         if kind is None:
             raise ApiError(400, "InvalidParameter.ResourceType", f"ResourceType must be one of {', '.join(_KINDS)}.")
